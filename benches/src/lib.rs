@@ -1,0 +1,1 @@
+//! Benchmarks, printed as ratios against the physical limit in the same run.

@@ -1,0 +1,2 @@
+//! The palisade-control process.
+fn main() {}

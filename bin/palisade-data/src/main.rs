@@ -1,0 +1,2 @@
+//! The palisade-data process.
+fn main() {}

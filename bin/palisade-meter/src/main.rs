@@ -1,0 +1,2 @@
+//! The palisade-meter process.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The palisade-node process.
+fn main() {}

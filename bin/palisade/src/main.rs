@@ -1,0 +1,2 @@
+//! The palisade process.
+fn main() {}

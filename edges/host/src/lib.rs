@@ -1,0 +1,1 @@
+//! This machine: configuration, clock, entropy, logs, signals, files, processes.

@@ -1,0 +1,1 @@
+//! TLS 1.3 listeners and clients, accept loop, request context, problem+json.

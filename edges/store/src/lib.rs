@@ -1,0 +1,1 @@
+//! The database: SQLCipher by default, PostgreSQL by URL.

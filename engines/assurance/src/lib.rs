@@ -1,0 +1,1 @@
+//! Controls and their evidence: what passes, what fails, what was not run.

@@ -1,0 +1,1 @@
+//! Turns usage into heartbeats and heartbeats into usage.

@@ -1,0 +1,1 @@
+//! Drafts plans on the control side and admits each one once on the data side.

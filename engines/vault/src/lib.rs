@@ -1,0 +1,1 @@
+//! The key hierarchy: root, tenant keys, envelopes and blind indexes.

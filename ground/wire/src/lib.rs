@@ -1,0 +1,1 @@
+//! Documents that cross planes, as types and exact bytes.

@@ -1,0 +1,1 @@
+//! One tenant's data plane: the plan gate and the runtime.

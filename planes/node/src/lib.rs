@@ -1,0 +1,1 @@
+//! A host's agent: data planes and sidecars as processes.
