@@ -1,1 +1,15 @@
 //! This machine: configuration, clock, entropy, logs, signals, files, processes.
+//!
+//! Everything that engines must not touch is reached through here, so that a search for the crate's name finds
+//! every place where the outside world can differ between two runs.
+
+pub mod clock;
+pub mod config;
+pub mod entropy;
+pub mod files;
+mod lock;
+pub mod logs;
+pub mod peer;
+pub mod process;
+pub mod signals;
+pub mod usage;

@@ -1,0 +1,74 @@
+//! Process logs: structured lines on stderr. They hold no secret and no payload; the audit log is elsewhere.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Directive;
+
+/// The environment variable that overrides the configured level, in `tracing`'s filter syntax.
+pub const LEVEL_VARIABLE: &str = "PALISADE_LOG";
+
+/// Libraries held at `warn` whatever the level: `sqlx` writes the database key at `debug`, and the others
+/// write headers, which carry tokens.
+const QUIET: [&str; 6] =
+    ["sqlx=warn", "hyper=warn", "hyper_util=warn", "h2=warn", "rustls=warn", "tower=warn"];
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object per line, for collectors.
+    Json,
+    /// For a person at a terminal.
+    Human,
+}
+
+/// Says why logging could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LogsError {
+    /// The level is not one.
+    #[error("`{0}` is not a log level; use error, warn, info, debug or trace, or a list of target=level")]
+    Level(String),
+    /// The process logs already.
+    #[error("logging was started twice")]
+    Twice,
+}
+
+/// Starts logging to stderr at `level`, or at what the environment's [`LEVEL_VARIABLE`] says.
+///
+/// # Errors
+/// When the level cannot be read, or the process logs already.
+pub fn init(format: LogFormat, level: &str) -> Result<(), LogsError> {
+    let wanted = std::env::var(LEVEL_VARIABLE).unwrap_or_else(|_| level.to_owned());
+    let lines = tracing_subscriber::fmt().with_env_filter(filter(&wanted)?).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Human => lines.with_target(false).try_init(),
+    }
+    .map_err(|_| LogsError::Twice)
+}
+
+fn filter(level: &str) -> Result<EnvFilter, LogsError> {
+    let refused = || LogsError::Level(level.chars().take(100).collect());
+    let mut filter = EnvFilter::try_new(level).map_err(|_| refused())?;
+    for quiet in QUIET {
+        filter = filter.add_directive(quiet.parse::<Directive>().map_err(|_| refused())?);
+    }
+    Ok(filter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_that_log_secrets_stay_quiet_at_any_level() {
+        for level in ["trace", "sqlx=trace,info", "hyper=debug"] {
+            let filter = filter(level).unwrap().to_string();
+            assert!(filter.contains("sqlx=warn") && !filter.contains("sqlx=trace"), "{filter}");
+            assert!(filter.contains("hyper=warn") && !filter.contains("hyper=debug"), "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_level_that_is_none_is_refused() {
+        assert!(matches!(filter("palisade=loud"), Err(LogsError::Level(_))));
+    }
+}
