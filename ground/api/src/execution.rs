@@ -123,6 +123,18 @@ pub struct ExecutionQuery {
     pub state: Option<ExecutionState>,
 }
 
+/// How long to wait for the end before answering.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecutionWait {
+    /// Milliseconds, at most 30 000; 0 or absent answers at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+}
+
+/// The longest wait for an execution's end.
+pub const WAIT_MS_MAX: u64 = 30_000;
+
 /// Outcomes that a data plane delivers. A second delivery changes nothing.
 #[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]

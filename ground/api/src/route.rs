@@ -7,7 +7,9 @@ use crate::enrolment::{
     Enrol, Enrolled, IssueEnrolment, IssuedCertificate, IssuedEnrolment, RenewCertificate,
 };
 use crate::event::{AlarmView, DeliverEvents};
-use crate::execution::{DeliverOutcomes, Delivered, ExecutionQuery, ExecutionView, StartExecution};
+use crate::execution::{
+    DeliverOutcomes, Delivered, ExecutionQuery, ExecutionView, ExecutionWait, StartExecution,
+};
 use crate::heartbeat::{DeliverHeartbeats, HeartbeatReceipts, HeartbeatView, SidecarView};
 use crate::key::Keys;
 use crate::page::{Page, PageQuery};
@@ -110,7 +112,7 @@ routes! {
 
     start_execution: post "/v1/tenants/{tenant}/executions", permit(Action::StartExecution), NONE, some::<StartExecution>() => 201 some::<ExecutionView>(), "Starts an execution; the header Idempotency-Key makes a retry safe.";
     list_executions: get "/v1/tenants/{tenant}/executions", permit(Action::ReadExecution), some::<ExecutionQuery>(), NONE => 200 some::<Page<ExecutionView>>(), "Lists executions, newest first.";
-    show_execution: get "/v1/tenants/{tenant}/executions/{execution}", permit(Action::ReadExecution), NONE, NONE => 200 some::<ExecutionView>(), "Shows an execution.";
+    show_execution: get "/v1/tenants/{tenant}/executions/{execution}", permit(Action::ReadExecution), some::<ExecutionWait>(), NONE => 200 some::<ExecutionView>(), "Shows an execution, on request once it has ended.";
     execution_output: get "/v1/tenants/{tenant}/executions/{execution}/output", permit(Action::ReadOutput), NONE, NONE => 200 NONE, "Streams an execution's output out of its data plane.";
     cancel_execution: post "/v1/tenants/{tenant}/executions/{execution}/cancel", permit(Action::CancelExecution), NONE, NONE => 202 some::<ExecutionView>(), "Cancels an execution.";
 
