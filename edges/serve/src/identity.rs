@@ -134,13 +134,12 @@ impl Enrolment {
             return Err(IdentityError::NoToken(self.token_file.clone()));
         };
         let request = Request::pending(&self.dir)?;
-        let body = Enrol {
-            csr: request.csr.clone(),
-            public_key: self.public_key.map(|key| STANDARD.encode(key)),
-        };
+        let body =
+            Enrol { csr: request.csr.clone(), public_key: self.public_key.map(|key| STANDARD.encode(key)) };
         let asked = ControlPlane::anonymous(&self.at)?;
         let url = asked.url_of("/v1/enrol");
-        let answer = asked.client().json(http::Method::POST, &url, Some(&token), Some(&body), MAX_ANSWER_BYTES);
+        let answer =
+            asked.client().json(http::Method::POST, &url, Some(&token), Some(&body), MAX_ANSWER_BYTES);
         let enrolled: Enrolled = match answer.await {
             Ok(enrolled) => enrolled,
             Err(error) => {

@@ -33,7 +33,12 @@ pub fn renewal_due(validity: Validity, jitter: u8) -> Timestamp {
 impl WorkloadIdentity {
     /// Renews the certificate for as long as the workload runs. Meanwhile the old one is shown; if it expires
     /// before the control plane answers, a new enrolment token is asked for and used.
-    pub async fn keep_renewed(&self, enrolment: &Enrolment, asked: &ControlPlane, clock: &Clock) -> RenewalEnd {
+    pub async fn keep_renewed(
+        &self,
+        enrolment: &Enrolment,
+        asked: &ControlPlane,
+        clock: &Clock,
+    ) -> RenewalEnd {
         let mut retry_ms = *RETRY_MS.start();
         let mut due = self.next_renewal();
         loop {
@@ -66,8 +71,7 @@ impl WorkloadIdentity {
     pub async fn renew(&self, asked: &ControlPlane) -> Result<(), IdentityError> {
         let request = Request::pending(&self.dir)?;
         let body = RenewCertificate { csr: request.csr.clone() };
-        let issued: IssuedCertificate =
-            asked.post("/v1/certificates/renew", &body, MAX_ANSWER_BYTES).await?;
+        let issued: IssuedCertificate = asked.post("/v1/certificates/renew", &body, MAX_ANSWER_BYTES).await?;
         self.take_over(&request.key, issued)
     }
 
@@ -104,10 +108,8 @@ mod tests {
 
     #[test]
     fn a_certificate_is_renewed_at_two_thirds_of_its_life_or_a_little_before() {
-        let validity = Validity {
-            not_before: Timestamp::from_unix_s(0),
-            not_after: Timestamp::from_unix_s(24 * 3_600),
-        };
+        let validity =
+            Validity { not_before: Timestamp::from_unix_s(0), not_after: Timestamp::from_unix_s(24 * 3_600) };
         assert_eq!(renewal_due(validity, 0), Timestamp::from_unix_s(16 * 3_600));
         let earliest = renewal_due(validity, u8::MAX);
         assert_eq!(earliest, Timestamp::from_unix_s(16 * 3_600 - 24 * 180));
