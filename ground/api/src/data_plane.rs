@@ -1,7 +1,7 @@
 //! Data planes as operators see them, and the data plane's own small API on port 5678.
 
 use serde::{Deserialize, Serialize};
-use terms::{ExecutionId, Name, NodeId, TenantId, Timestamp};
+use terms::{ExecutionId, Name, TenantId, Timestamp};
 
 /// Where a data plane takes plans.
 pub const PLANS_PATH: &str = "/v1/plans";
@@ -13,8 +13,6 @@ pub struct DataPlaneView {
     pub tenant: TenantId,
     /// The tenant's name.
     pub tenant_name: Name,
-    /// Which node runs it.
-    pub node: NodeId,
     /// Where it listens.
     pub url: String,
     /// Its process.
@@ -38,11 +36,15 @@ pub struct PlanAccepted {
     pub replayed: bool,
 }
 
-/// What a data plane knows of an execution.
+/// What a data plane knows of an execution, when it is asked for it or told to cancel it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ExecutionKnown {
     /// The execution.
     pub execution_id: ExecutionId,
+    /// Whether a plan for it was admitted.
+    pub known: bool,
     /// Whether it has ended.
     pub ended: bool,
+    /// When the journal began that says so: a younger one may have forgotten.
+    pub journal_since: Timestamp,
 }

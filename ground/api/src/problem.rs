@@ -97,6 +97,8 @@ codes! {
         "See /v1/openapi.json for the expected shape.";
     UnsupportedMediaType = "unsupported_media_type", 415, "The body has another media type than expected",
         "Send application/json.";
+    RequestTooSlow = "request_too_slow", 408, "The request's body came too slowly",
+        "Send it again over a better line, or in smaller pieces.";
     BodyTooLarge = "body_too_large", 413, "The body is larger than allowed",
         "Send less in one request.";
     RateLimited = "rate_limited", 429, "The caller sends requests too fast",
