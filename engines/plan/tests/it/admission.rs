@@ -141,7 +141,7 @@ impl World {
     fn take(&mut self, step: Step) {
         match step {
             Step::Issue { execution: e, clock_ms } => {
-                let issued_at = Timestamp::from_unix_s((self.now_ms + clock_ms).div_euclid(1_000));
+                let issued_at = Timestamp::from_unix_s(at(self.now_ms + clock_ms).unix_s());
                 let serial = u8::try_from(self.tokens.len()).unwrap();
                 self.tokens.push(ticket_at(serial, e, serial, issued_at));
             }
