@@ -78,8 +78,9 @@ const fn row(action: Action) -> Row {
         | Action::RunAssurance
         | Action::ReadAssurance => OPERATOR_AND_SYSTEM,
 
-        // A node asks for tokens for the workloads that it starts, one tenant at a time.
-        Action::IssueEnrolment => Row { node: Reach::Tenants, ..OPERATOR },
+        // A node asks for tokens for the workloads that it starts, one tenant at a time; its own first token comes
+        // from the platform.
+        Action::IssueEnrolment => Row { node: Reach::Tenants, ..OPERATOR_AND_SYSTEM },
         Action::Enrol => Row { enrolling: Reach::Everywhere, ..NOBODY },
 
         Action::SendHeartbeat => Row { sidecar: Reach::OwnTenant, ..NOBODY },

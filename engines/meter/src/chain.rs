@@ -1,6 +1,5 @@
 //! The sidecar's chain: each heartbeat follows from the one before.
 
-use crate::Answer;
 use terms::{Digest, SidecarId, TenantId, Timestamp};
 use wire::heartbeat::{Heartbeat, HeartbeatError, Integrity, Totals};
 
@@ -106,15 +105,18 @@ impl Chain {
         Ok(Link { heartbeat, payload, next, clock_behind_s: time_s.abs_diff(now_s) })
     }
 
-    /// Notes the answer to a heartbeat of that time. One whose time lay ahead shows that the clock was wrong: the
+    /// Notes that the control plane took a heartbeat of that time, knew it, or found it stale or too old: nothing
+    /// earlier will be taken.
+    #[must_use]
+    pub fn settled(self, time_s: i64) -> Self {
+        Self { settled_time_s: self.settled_time_s.max(time_s), ..self }
+    }
+
+    /// Notes that the control plane refused a heartbeat because its time lay ahead: the clock was wrong, and the
     /// next heartbeat need only be later than the last one that was taken.
     #[must_use]
-    pub fn settled(self, time_s: i64, answer: Answer) -> Self {
-        match answer {
-            Answer::Taken | Answer::Late => Self { settled_time_s: self.settled_time_s.max(time_s), ..self },
-            Answer::Ahead => Self { time_s: self.settled_time_s, ..self },
-            Answer::Refused => self,
-        }
+    pub const fn clock_corrected(self) -> Self {
+        Self { time_s: self.settled_time_s, ..self }
     }
 }
 
@@ -149,11 +151,11 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_ahead_holds_nothing_up_once_it_is_right() {
-        let right = chain().next(made(100)).unwrap().next.settled(100, Answer::Taken);
+        let right = chain().next(made(100)).unwrap().next.settled(100);
         let ahead = right.next(made(90_000)).unwrap().next;
-        let next = ahead.settled(90_000, Answer::Ahead).next(made(120)).unwrap();
+        let next = ahead.clock_corrected().next(made(120)).unwrap();
         assert_eq!((next.heartbeat.time, next.clock_behind_s), (120, 0));
-        let still_behind = ahead.settled(90_000, Answer::Ahead).next(made(90)).unwrap();
+        let still_behind = ahead.clock_corrected().next(made(90)).unwrap();
         assert_eq!(still_behind.heartbeat.time, 100);
     }
 

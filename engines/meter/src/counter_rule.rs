@@ -288,7 +288,7 @@ impl BeatRefusal {
 
     /// Whether it shows that somebody else holds the sidecar's key, or its state was rolled back: tamper.
     #[must_use]
-    pub const fn is_fork(&self) -> bool {
+    pub const fn is_tamper(&self) -> bool {
         match self {
             Self::Equivocation(_)
             | Self::ChainBroken(_)
@@ -492,9 +492,11 @@ mod tests {
     }
 
     #[test]
-    fn refusals_that_show_a_second_holder_of_the_key_are_forks() {
-        assert!(BeatRefusal::Equivocation(1).is_fork() && BeatRefusal::ChainBroken(1).is_fork());
-        assert!(!BeatRefusal::Foreign.is_fork() && !BeatRefusal::Replay { counter: 1, last: 2 }.is_fork());
+    fn refusals_that_show_a_second_holder_of_the_key_are_tamper() {
+        assert!(BeatRefusal::Equivocation(1).is_tamper() && BeatRefusal::ChainBroken(1).is_tamper());
+        assert!(
+            !BeatRefusal::Foreign.is_tamper() && !BeatRefusal::Replay { counter: 1, last: 2 }.is_tamper()
+        );
     }
 
     fn state() -> SidecarState {

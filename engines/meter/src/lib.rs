@@ -32,4 +32,4 @@ pub use counter_rule::{
     AGE_MAX_MS, AHEAD_MAX_MS, BeatRefusal, LIVE_INTERVALS, Oddity, SidecarState, TimeFault, Verdict, judge,
 };
 pub use reconcile::{Anomaly, Bounds, Known, UNITS_ON_TRUST, reconcile};
-pub use spool::{Answer, BATCH_MAX, ENTRIES_MAX, KEEP_MS, Spool, Waiting};
+pub use spool::{BATCH_MAX, ENTRIES_MAX, KEEP_MS, Spool, Waiting};

@@ -25,19 +25,6 @@ pub struct Waiting {
     pub time_s: i64,
 }
 
-/// How the control plane answered a heartbeat, as far as the sidecar acts upon it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// It counts, or it was known.
-    Taken,
-    /// It came too late: it has its place in the chain, the next one must say that it is not live.
-    Late,
-    /// Its time lies ahead: this machine's clock is, or was, wrong.
-    Ahead,
-    /// It was refused for good. Sending it again changes nothing, so it does not wait any longer.
-    Refused,
-}
-
 /// The heartbeats that wait, the oldest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spool {
@@ -98,33 +85,28 @@ impl Spool {
         self.waiting.drain(..expired.max(over)).collect()
     }
 
-    /// Notes a heartbeat's answer. Returns the heartbeat, to be cut from the file and told to
-    /// [`Chain::settled`](crate::Chain::settled); `None` if it was not waiting.
-    pub fn settle(&mut self, counter: u64, answer: Answer) -> Option<Waiting> {
-        self.healthy = match answer {
-            Answer::Taken | Answer::Refused => true,
-            Answer::Late | Answer::Ahead => false,
-        };
-        let at = self.waiting.binary_search_by_key(&counter, |beat| beat.counter).ok()?;
-        self.waiting.remove(at)
+    /// Notes that the heartbeat was taken, was known already, or was refused for good and for another reason than
+    /// its time. Returns it, to be cut from the file; `None` if it was not waiting.
+    pub fn settle(&mut self, counter: u64) -> Option<Waiting> {
+        self.healthy = true;
+        self.remove(counter)
+    }
+
+    /// Notes that the heartbeat was refused for its time, as [`settle`](Self::settle) does; the next one must not
+    /// claim to be live.
+    pub fn settle_untimely(&mut self, counter: u64) -> Option<Waiting> {
+        self.healthy = false;
+        self.remove(counter)
     }
 
     /// Notes that a delivery got no answer: everything waits on.
     pub fn delivery_failed(&mut self) {
         self.healthy = false;
     }
-}
 
-impl Answer {
-    /// Reads an answer's stable code: see [`Verdict::code`](crate::Verdict::code).
-    #[must_use]
-    pub fn from_code(code: &str) -> Self {
-        match code {
-            "ok" | "duplicate" => Self::Taken,
-            "stale" | "too_old" => Self::Late,
-            "from_the_future" => Self::Ahead,
-            _ => Self::Refused,
-        }
+    fn remove(&mut self, counter: u64) -> Option<Waiting> {
+        let at = self.waiting.binary_search_by_key(&counter, |beat| beat.counter).ok()?;
+        self.waiting.remove(at)
     }
 }
 
@@ -140,10 +122,10 @@ mod tests {
         assert!(spool.next_is_spooled());
         spool.delivery_failed();
         spool.push(beat(2, 20));
-        assert_eq!((spool.settle(1, Answer::Taken), spool.next_is_spooled()), (Some(beat(1, 10)), true));
-        assert_eq!((spool.settle(2, Answer::Taken), spool.next_is_spooled()), (Some(beat(2, 20)), false));
+        assert_eq!((spool.settle(1), spool.next_is_spooled()), (Some(beat(1, 10)), true));
+        assert_eq!((spool.settle(2), spool.next_is_spooled()), (Some(beat(2, 20)), false));
         spool.push(beat(3, 30));
-        assert_eq!((spool.settle(3, Answer::Late), spool.next_is_spooled()), (Some(beat(3, 30)), true));
+        assert_eq!((spool.settle_untimely(3), spool.next_is_spooled()), (Some(beat(3, 30)), true));
     }
 
     #[test]
@@ -173,7 +155,7 @@ mod tests {
     #[test]
     fn an_answer_for_what_does_not_wait_changes_nothing() {
         let mut spool = Spool::restore([beat(5, 0)]);
-        assert_eq!((spool.settle(4, Answer::Taken), spool.settle(6, Answer::Taken)), (None, None));
+        assert_eq!((spool.settle(4), spool.settle(6)), (None, None));
         assert_eq!(spool.len(), 1);
     }
 

@@ -2,7 +2,7 @@
 #![cfg(test)]
 
 use meter::{
-    Accumulator, AccumulatorState, Answer, Chain, Made, Oddity, SidecarState, Spool, Verdict, Waiting, judge,
+    Accumulator, AccumulatorState, Chain, Made, Oddity, SidecarState, Spool, Verdict, Waiting, judge,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -317,9 +317,26 @@ impl World {
     }
 
     fn answered(&mut self, waiting: Waiting, code: &str) {
-        let answer = Answer::from_code(code);
-        let settled = self.spool.settle(waiting.counter, answer).unwrap();
-        self.chain = self.chain.settled(settled.time_s, answer);
+        match code {
+            "stale" | "too_old" => {
+                self.spool.settle_untimely(waiting.counter);
+                self.chain = self.chain.settled(waiting.time_s);
+            }
+            "from_the_future" => {
+                self.spool.settle_untimely(waiting.counter);
+                self.chain = self.chain.clock_corrected();
+            }
+            "time_went_back" => {
+                self.spool.settle_untimely(waiting.counter);
+            }
+            "ok" => {
+                self.spool.settle(waiting.counter);
+                self.chain = self.chain.settled(waiting.time_s);
+            }
+            _ => {
+                self.spool.settle(waiting.counter);
+            }
+        }
         self.disk.records.remove(&waiting.counter);
     }
 
