@@ -96,3 +96,86 @@ fn is_canonical(y: &[u8; 32]) -> bool {
     let [low, middle @ .., high] = y;
     *high != 0x7f || *low < 0xed || middle.iter().any(|b| *b != 0xff)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_test_vector_of_rfc_8032_verifies() {
+        let key = bytes("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
+        let signature = hex::decode(
+            "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155\
+             5fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
+        );
+        let key = VerifyingKey::new(key).unwrap();
+        assert!(key.has_signed(b"", &signature.clone().unwrap()));
+        assert!(!key.has_signed(b"x", &signature.unwrap()));
+    }
+
+    #[test]
+    fn a_point_of_small_order_would_fit_any_message_and_is_refused() {
+        let mut identity = [0; 32];
+        identity[0] = 1;
+        let forged = [identity, [0; 32]].concat();
+        let provider = ParsedPublicKey::new(&ED25519, identity).unwrap();
+        assert!(
+            provider.verify_sig(b"any message", &forged).is_ok(),
+            "the provider alone does not refuse it"
+        );
+        for y in SMALL_ORDER_Y {
+            for sign in [0, 0x80] {
+                let mut point = y;
+                point[31] |= sign;
+                assert_eq!(VerifyingKey::new(point).err(), Some(KeyError::Point), "{point:02x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_point_in_another_form_than_its_own_is_refused() {
+        // p + 0 .. p + 18 and 2^255 - 1: every y that has a second form, and the highest one.
+        for low in 0xed..=0xff_u8 {
+            for high in [0x7f, 0xff] {
+                let mut point = [0xff; 32];
+                point[0] = low;
+                point[31] = high;
+                assert_eq!(VerifyingKey::new(point).err(), Some(KeyError::Point), "{point:02x?}");
+            }
+        }
+        let mut below = [0xff; 32];
+        below[0] = 0xeb;
+        below[31] = 0x7f;
+        assert!(VerifyingKey::new(below).is_ok());
+    }
+
+    #[test]
+    fn bytes_that_are_no_point_verify_nothing() {
+        // y = 2 is on no point of the curve.
+        let mut point = [0; 32];
+        point[0] = 2;
+        let key = VerifyingKey::new(point).unwrap();
+        assert!(!key.has_signed(b"", &[0; 64]));
+    }
+
+    #[test]
+    fn a_signature_whose_s_is_not_reduced_is_refused() {
+        let (signer, _) = SigningKey::generate().unwrap();
+        let key = VerifyingKey::new(*signer.public_key()).unwrap();
+        let mut signature = signer.sign(b"m").unwrap();
+        assert!(key.has_signed(b"m", &signature));
+        // s + L is the same scalar (RFC 8032 section 5.1.7 wants s < L).
+        let order = bytes("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010");
+        let mut carry = 0;
+        for (s, l) in signature[32..].iter_mut().zip(order) {
+            let sum = u16::from(*s) + u16::from(l) + carry;
+            *s = u8::try_from(sum & 0xff).unwrap();
+            carry = sum >> 8;
+        }
+        assert!(!key.has_signed(b"m", &signature));
+    }
+
+    fn bytes(text: &str) -> [u8; 32] {
+        hex::decode(text).unwrap().try_into().unwrap()
+    }
+}

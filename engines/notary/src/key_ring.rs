@@ -242,7 +242,7 @@ impl KeyRing {
     /// # Errors
     /// [`RestoreError`] for records that no ring can have left.
     pub fn restore(mut records: Vec<KeyRecord>) -> Result<Self, RestoreError> {
-        records.sort_by(|a, b| (a.created_at, &a.kid).cmp(&(b.created_at, &b.kid)));
+        sort_by_birth(&mut records);
         for (at, record) in records.iter().enumerate() {
             let key = PlanKey::from_jwk(&record.jwk).map_err(|e| RestoreError::Key(record.kid.clone(), e))?;
             if *key.kid() != record.kid {
@@ -366,6 +366,7 @@ impl KeyRing {
             return Err(RotateError::Full { until: first.plus_ms(policy.0.retire_ms) });
         }
         self.keys.push(KeyRecord { kid, jwk, state: KeyState::Staged, since: now, created_at: now });
+        sort_by_birth(&mut self.keys);
         Ok(())
     }
 
@@ -383,4 +384,8 @@ impl KeyRing {
             key.since = now;
         }
     }
+}
+
+fn sort_by_birth(keys: &mut [KeyRecord]) {
+    keys.sort_by(|a, b| (a.created_at, &a.kid).cmp(&(b.created_at, &b.kid)));
 }

@@ -198,3 +198,30 @@ fn thumbprint(x: &str, y: &str) -> Result<KeyId, KeyError> {
     let digest = Digest::sha256(members.as_bytes());
     URL_SAFE_NO_PAD.encode(digest.as_bytes()).parse().map_err(|_| KeyError::Thumbprint)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_es256_example_of_rfc_7515_verifies() {
+        let (x, y) =
+            ("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0");
+        let jwk = Jwk {
+            kty: "EC".into(),
+            crv: "P-256".into(),
+            kid: thumbprint(x, y).unwrap(),
+            x: x.into(),
+            y: y.into(),
+            use_: "sig".into(),
+            alg: "ES256".into(),
+        };
+        let signed = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+        let signature =
+            "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
+        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap().try_into().unwrap();
+        let key = PlanKey::from_jwk(&jwk).unwrap();
+        assert!(key.has_signed(signed.as_bytes(), &signature));
+        assert!(!key.has_signed(b"another message", &signature));
+    }
+}
