@@ -63,6 +63,15 @@ pub struct PlanView {
     pub attempt: u32,
 }
 
+/// An execution's plan as a data plane gets it, for anyone to verify.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct SignedPlanView {
+    /// The token: a compact JWS (RFC 7515), signed by a key of the JWKS.
+    pub token: String,
+    /// The plan's exact bytes, standard base64.
+    pub plan: String,
+}
+
 /// How far an execution is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -8,7 +8,7 @@ use crate::enrolment::{
 };
 use crate::event::{AlarmView, DeliverEvents};
 use crate::execution::{
-    DeliverOutcomes, Delivered, ExecutionQuery, ExecutionView, ExecutionWait, StartExecution,
+    DeliverOutcomes, Delivered, ExecutionQuery, ExecutionView, ExecutionWait, SignedPlanView, StartExecution,
 };
 use crate::heartbeat::{DeliverHeartbeats, HeartbeatReceipts, HeartbeatView, SidecarView};
 use crate::key::Keys;
@@ -113,6 +113,7 @@ routes! {
     start_execution: post "/v1/tenants/{tenant}/executions", permit(Action::StartExecution), NONE, some::<StartExecution>() => 201 some::<ExecutionView>(), "Starts an execution; the header Idempotency-Key makes a retry safe.";
     list_executions: get "/v1/tenants/{tenant}/executions", permit(Action::ReadExecution), some::<ExecutionQuery>(), NONE => 200 some::<Page<ExecutionView>>(), "Lists executions, newest first.";
     show_execution: get "/v1/tenants/{tenant}/executions/{execution}", permit(Action::ReadExecution), some::<ExecutionWait>(), NONE => 200 some::<ExecutionView>(), "Shows an execution, on request once it has ended.";
+    execution_plan: get "/v1/tenants/{tenant}/executions/{execution}/plan", permit(Action::ReadOutput), NONE, NONE => 200 some::<SignedPlanView>(), "Gives an execution's plan and its token, for anyone to verify.";
     execution_output: get "/v1/tenants/{tenant}/executions/{execution}/output", permit(Action::ReadOutput), NONE, NONE => 200 NONE, "Streams an execution's output out of its data plane.";
     cancel_execution: post "/v1/tenants/{tenant}/executions/{execution}/cancel", permit(Action::CancelExecution), NONE, NONE => 202 some::<ExecutionView>(), "Cancels an execution.";
 
