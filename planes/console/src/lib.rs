@@ -1,1 +1,33 @@
 //! The command line: speaks the API only.
+//!
+//! Each noun of `palisade --help` is one file here. A noun parses its own arguments, calls the API through
+//! [`client`], and hands what came back to [`output`]; what goes wrong is a [`failure::Failure`] with an exit
+//! code and a next step. [`up`] alone starts processes, and even it talks to them through the API.
+
+mod alarm;
+mod assure;
+mod audit;
+mod cli;
+mod client;
+mod completions;
+mod config;
+mod connection;
+mod data_plane;
+mod event;
+mod execution;
+mod failure;
+mod heartbeat;
+mod key;
+mod output;
+mod progress;
+mod run;
+mod sidecar;
+mod state_dir;
+mod tenant;
+mod token;
+mod up;
+mod usage;
+mod verify;
+mod workflow;
+
+pub use cli::invoke;

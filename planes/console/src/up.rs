@@ -1,0 +1,232 @@
+//! `palisade up`: one command from nothing to a running system.
+//!
+//! It makes the state directory, keys and tokens, starts the control plane and the node as processes of their
+//! own, and stays in the foreground. Once they run, it speaks to them through the API like any other client.
+
+mod configs;
+mod demo;
+mod health;
+mod ports;
+mod processes;
+mod programs;
+mod site;
+mod state;
+mod summary;
+
+use crate::client::{Call, Client};
+use crate::connection::{self, connect_to_state};
+use crate::data_plane;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::state_dir::DISK;
+use api::data_plane::DataPlaneView;
+use api::enrolment::{EnrolmentKind, IssueEnrolment, IssuedEnrolment};
+use api::tenant::{TenantState, TenantView};
+use core::pin::{Pin, pin};
+use core::time::Duration;
+use host::files;
+use processes::Processes;
+use site::Site;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use summary::Summary;
+use terms::{TenantId, Timestamp};
+
+/// How often a state that is waited for is asked for.
+const POLL: Duration = Duration::from_millis(50);
+
+/// How long any one step may take: far more than it does, so that only a real fault meets it.
+const PATIENCE_MS: i64 = 60_000;
+
+/// Milliseconds between heartbeats in a demonstration, so that a newcomer sees usage counted at once.
+const DEMO_INTERVAL_MS: u64 = 2_000;
+
+/// Most data planes that are waited for: as many as a host can run.
+const DATA_PLANES_MAX: u32 = 155;
+
+/// Brings the whole system up on this machine and stays in the foreground until Ctrl-C
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  palisade up --demo
+  palisade up --state-dir /var/lib/palisade --control-plane-addr 127.0.0.1:9443
+  palisade up --demo --control-plane-addr 127.0.0.1:0 --data-plane-port 0 --ready-file ready.json
+
+As root each part runs as a user of its own. Not as root everything is one user, and `up` says
+which walls are missing. A second `up` on the same state directory resumes where the first one
+stopped.")]
+pub(crate) struct Options {
+    /// Makes a tenant `demo`, applies a sample workflow and runs it
+    #[arg(long)]
+    demo: bool,
+    /// Where the control plane listens; port 0 takes any [default: 127.0.0.1:8443, or any port if that is taken]
+    #[arg(long, value_name = "ADDR")]
+    control_plane_addr: Option<SocketAddr>,
+    /// Where the first data plane listens; 0 takes any [default: 5678, or any port if that is taken]
+    #[arg(long, value_name = "PORT")]
+    data_plane_port: Option<u16>,
+    /// Writes where everything is to this file, JSON, once all of it is ready
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+    /// As root: the first of the user ids that the parts run as [default: 63000]
+    #[arg(long, value_name = "UID", value_parser = clap::value_parser!(u32).range(1_000..=1_000_000_000))]
+    uid_base: Option<u32>,
+    /// Milliseconds between heartbeats [default: 10000; 2000 with --demo]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    heartbeat_interval_ms: Option<u64>,
+}
+
+/// Brings everything up, shows what runs, and stays until it is told to stop.
+///
+/// # Errors
+/// [`Failure`]; whatever was started by then is stopped.
+pub(crate) async fn run(
+    options: Options,
+    at: &connection::Options,
+    output: &mut Output<'_>,
+) -> Outcome<Exit> {
+    if at.url.is_some() || at.ca_file.is_some() || at.token_file.is_some() {
+        return Err(Failure::usage(
+            "`up` starts a control plane of its own",
+            "leave out --url, --ca-file and --token-file; --state-dir says where it keeps its state",
+        ));
+    }
+    let mut stopped = pin!(host::signals::stop_signal());
+    let progress = Progress::spinner("preparing the state directory");
+    let site = Site::prepare(&options, at.state_dir.as_deref())?;
+    remove_ready_file(&options)?;
+    let mut processes = Processes::default();
+    let outcome = until_stopped(&options, &site, &mut processes, stopped.as_mut(), &progress, output).await;
+    progress.step("stopping");
+    processes.stop(&progress).await;
+    let removed = remove_ready_file(&options);
+    outcome.and(removed).map(|()| Exit::Success)
+}
+
+async fn until_stopped(
+    options: &Options,
+    site: &Site,
+    processes: &mut Processes,
+    mut stopped: Pin<&mut impl Future<Output = ()>>,
+    progress: &Progress,
+    output: &mut Output<'_>,
+) -> Outcome {
+    let summary = tokio::select! {
+        biased;
+        () = stopped.as_mut() => return Ok(()),
+        summary = bring_up(options, site, processes, progress) => summary?,
+    };
+    if let Some(path) = &options.ready_file {
+        write_ready_file(path, &summary)?;
+    }
+    progress.finish();
+    summary.show(output)?;
+    output.flush()?;
+    tokio::select! {
+        biased;
+        () = stopped => Ok(()),
+        failure = processes.keep_running(site, progress) => Err(failure),
+    }
+}
+
+async fn bring_up(
+    options: &Options,
+    site: &Site,
+    processes: &mut Processes,
+    progress: &Progress,
+) -> Outcome<Summary> {
+    let began = host::clock::now();
+    progress.step("starting the control plane");
+    processes.start_control(site).await?;
+    site.control_plane_is_ready()?;
+    let client = connect_to_state(&site.state)?;
+    progress.done(&format!("control plane answers at {}", client.url()));
+
+    let demo = match options.demo {
+        true => Some(processes.attend(demo::prepare(&client, progress)).await?),
+        false => None,
+    };
+    progress.step("starting the node");
+    enrol_node(site, &client).await?;
+    processes.start_node(site).await?;
+    let wanted = match &demo {
+        Some(demo) => vec![demo.tenant.clone()],
+        None => active_tenants(&client).await?,
+    };
+    progress.step("waiting for data planes and sidecars");
+    let found = processes.attend(data_planes(&client, &wanted, began)).await?;
+    match (&demo, found.missing()) {
+        (_, missing) if missing.is_empty() => progress.done(&format!("{} data plane(s) run", wanted.len())),
+        (Some(demo), _) => return Err(processes.node_is_stuck(demo.tenant.name.as_str())),
+        (None, missing) => progress.line(&format!("not up yet: data planes of {}", missing.join(", "))),
+    }
+    let demo = match demo {
+        Some(demo) => Some(processes.attend(demo::run(&client, demo, site.interval_ms, progress)).await?),
+        None => None,
+    };
+    let (data_planes, url) = (found.running, client.url().to_owned());
+    Ok(Summary::gather(site, processes, data_planes, url, demo))
+}
+
+/// Gives the node a one-time token, if it has no certificate yet or asks for a new one.
+async fn enrol_node(site: &Site, client: &Client) -> Outcome {
+    if !serve::identity::wants_token(&site.state.node()) {
+        return Ok(());
+    }
+    let body = IssueEnrolment { kind: EnrolmentKind::Node, tenant: None };
+    let issued: IssuedEnrolment = client.send(Call::to("issue_enrolment").body(&body)).await?;
+    files::write_private_atomically(&site.enrol_token(), issued.token.as_bytes())
+        .map_err(|error| Failure::of_file(&error, DISK))
+}
+
+async fn active_tenants(client: &Client) -> Outcome<Vec<TenantView>> {
+    let mut tenants: Vec<TenantView> = client.list(Call::to("list_tenants"), DATA_PLANES_MAX).await?;
+    tenants.retain(|tenant| tenant.state == TenantState::Active);
+    Ok(tenants)
+}
+
+/// Which of the wanted data planes run.
+struct Found {
+    wanted: Vec<(TenantId, String)>,
+    running: Vec<DataPlaneView>,
+}
+
+impl Found {
+    fn missing(&self) -> Vec<String> {
+        let runs = |id: &TenantId| self.running.iter().any(|running| running.tenant == *id);
+        self.wanted.iter().filter(|(id, _)| !runs(id)).map(|(_, name)| name.clone()).collect()
+    }
+}
+
+/// Waits until every wanted tenant has a data plane that the node reported since `began`, or patience ends.
+async fn data_planes(client: &Client, wanted: &[TenantView], began: Timestamp) -> Outcome<Found> {
+    let wanted: Vec<_> = wanted.iter().map(|tenant| (tenant.id, tenant.name.to_string())).collect();
+    loop {
+        let mut running = data_plane::all(client, DATA_PLANES_MAX).await?;
+        running.retain(|running| running.last_seen_at >= began && running.sidecar_pid != 0);
+        let found = Found { wanted: wanted.clone(), running };
+        if found.missing().is_empty() || host::clock::now().ms_since(began) > PATIENCE_MS {
+            return Ok(found);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn write_ready_file(path: &Path, summary: &Summary) -> Outcome {
+    let text = format!("{}\n", summary.ready());
+    files::write_atomically(path, text.as_bytes(), 0o644, files::Owner::This).map_err(|error| {
+        Failure::of_file(&error, "name a file in a folder that you can write: --ready-file FILE")
+    })
+}
+
+/// A file from an earlier run would tell scripts that everything is ready.
+fn remove_ready_file(options: &Options) -> Outcome {
+    let Some(path) = &options.ready_file else { return Ok(()) };
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::bad_file(path, error, "name another file: --ready-file FILE"))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,142 @@
+//! The configuration files that `up` writes for the processes it starts.
+
+use super::site::Site;
+use std::path::Path;
+use terms::Digest;
+
+/// The control plane's configuration.
+#[must_use]
+pub(crate) fn control(site: &Site, operator_token: &Digest) -> String {
+    let chosen = &site.chosen;
+    let dir = site.state.control();
+    let mut text = String::from(WRITTEN_BY);
+    text.push_str(&path("state_dir", &dir));
+    text.push_str(&line("public_url", &chosen.public_url));
+    text.push_str(&line("listen", &chosen.control_plane_addr.to_string()));
+    text.push_str(&line("metrics_listen", "127.0.0.1:0"));
+    text.push_str(&path("root_key_file", &site.root_key()));
+    text.push_str(&format!("zones_enforced = {}\n", chosen.zones_enforced));
+    text.push_str(&format!("operator_token_sha256 = [{}]\n", quoted(&operator_token.to_string())));
+    text.push_str(&format!("\n[metering]\ninterval_ms = {}\n", site.interval_ms));
+    text
+}
+
+/// The node's configuration.
+#[must_use]
+pub(crate) fn node(site: &Site) -> String {
+    let chosen = &site.chosen;
+    let mut text = String::from(WRITTEN_BY);
+    text.push_str(&path("state_dir", site.state.path()));
+    text.push_str(&line("control_plane_url", &chosen.control_plane_url));
+    text.push_str(&path("control_plane_ca_file", &site.state.ca()));
+    text.push_str(&path("enrol_token_file", &site.enrol_token()));
+    text.push_str(&format!("data_plane_port = {}\n", chosen.data_plane_port));
+    text.push_str(&format!("uid_base = {}\n", chosen.uid_base));
+    text.push_str(&format!("interval_ms = {}\n", site.interval_ms));
+    text.push_str(&path("bin_dir", &site.programs));
+    text
+}
+
+const WRITTEN_BY: &str = "# Written by `palisade up` at each start.\n";
+
+fn path(key: &str, value: &Path) -> String {
+    line(key, &value.to_string_lossy())
+}
+
+fn line(key: &str, value: &str) -> String {
+    format!("{key} = {}\n", quoted(value))
+}
+
+/// A TOML basic string. JSON escapes a subset of what TOML's basic strings escape, but for DEL.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state_dir::StateDir;
+    use crate::up::state::{Asked, Ports, decide};
+    use std::net::{IpAddr, SocketAddr};
+
+    struct Free;
+
+    impl Ports for Free {
+        fn is_free(&self, _: SocketAddr) -> bool {
+            true
+        }
+
+        fn any_free(&self, _: IpAddr) -> Option<u16> {
+            None
+        }
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Control {
+        state_dir: String,
+        public_url: String,
+        listen: SocketAddr,
+        metrics_listen: SocketAddr,
+        root_key_file: String,
+        zones_enforced: bool,
+        operator_token_sha256: Vec<Digest>,
+        metering: Metering,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Metering {
+        interval_ms: u64,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Node {
+        state_dir: String,
+        control_plane_url: String,
+        control_plane_ca_file: String,
+        enrol_token_file: String,
+        data_plane_port: u16,
+        uid_base: u32,
+        interval_ms: u64,
+        bin_dir: String,
+    }
+
+    #[test]
+    fn what_is_written_reads_back_whatever_the_folder_is_called() {
+        let odd = "/tmp/a \"b\" \\c\n\u{7f}d\u{e4}";
+        let site = site(odd);
+        let digest = Digest::sha256(b"x");
+        let control: Control = read(&control(&site, &digest));
+        assert_eq!(control.state_dir, format!("{odd}/control"));
+        assert_eq!(control.root_key_file, format!("{odd}/control/root.key"));
+        assert_eq!(control.public_url, "https://localhost:8443");
+        assert_eq!((control.listen.port(), control.metrics_listen.port()), (8_443, 0));
+        assert_eq!((control.zones_enforced, control.metering.interval_ms), (false, 2_000));
+        assert_eq!(control.operator_token_sha256, [digest]);
+        let node: Node = read(&node(&site));
+        assert_eq!((node.state_dir.as_str(), node.bin_dir.as_str()), (odd, "/opt/palisade"));
+        assert_eq!(node.control_plane_ca_file, format!("{odd}/ca.pem"));
+        assert_eq!(node.enrol_token_file, format!("{odd}/node/enrol.token"));
+        assert_eq!((node.data_plane_port, node.uid_base, node.interval_ms), (5_678, 63_000, 2_000));
+        assert_eq!(node.control_plane_url, "https://localhost:8443");
+    }
+
+    fn site(dir: &str) -> Site {
+        Site {
+            state: StateDir::new(Path::new(dir)),
+            chosen: decide(None, &Asked::default(), &Free).unwrap(),
+            programs: "/opt/palisade".into(),
+            interval_ms: 2_000,
+            _lock: None,
+        }
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(text: &str) -> T {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        host::config::load(&path).unwrap()
+    }
+}
