@@ -118,6 +118,14 @@ async fn dispatch(cli: Cli, output: &mut Output<'_>) -> Outcome<Exit> {
     }
 }
 
+/// Runs a command line as [`invoke`] does, into `sink`.
+#[cfg(test)]
+pub(crate) async fn invoke_with(arguments: &[&str], sink: &mut Vec<u8>) -> Outcome<Exit> {
+    let cli = Cli::try_parse_from(arguments).expect("a valid command line");
+    let mut output = Output::new(cli.output, false, sink);
+    dispatch(cli, &mut output).await
+}
+
 fn ended(outcome: Outcome<Exit>, format: Format) -> Exit {
     let failure = match outcome {
         Ok(exit) => return exit,

@@ -153,7 +153,14 @@ impl Client {
     /// # Errors
     /// The API's own problem, why there is no answer, or that the output cannot be written.
     pub(crate) async fn stream(&self, call: Call, output: &mut Output<'_>) -> Outcome {
-        let mut body = self.begin(call).await?.into_body();
+        let response = self.begin(call).await?;
+        if output.is_terminal() {
+            // Whole, because a character that is cut in two could not be judged.
+            let bytes = self.http.read(response, ANSWER_MAX).await.map_err(|error| self.failed(error))?;
+            output.foreign(&bytes)?;
+            return output.text("\n");
+        }
+        let mut body = response.into_body();
         while let Some(frame) = body.frame().await {
             let broken = |error: &dyn core::fmt::Display| {
                 self.failed(CallError::Unreachable(serve::ClientError::Broken(error.to_string())))

@@ -1,7 +1,7 @@
 //! The control plane's configuration file.
 
 use crate::failure::{Exit, Failure, Outcome};
-use crate::output::Output;
+use crate::output::{Format, Output};
 use host::process::{Output as Stderr, Spawn, current_exe_sibling};
 use std::path::PathBuf;
 use tokio::io::AsyncReadExt as _;
@@ -47,5 +47,12 @@ pub(crate) async fn run(command: Command, output: &mut Output<'_>) -> Outcome<Ex
     }
     let status = running.wait().await.map_err(|error| unusable(error.to_string()))?;
     output.foreign(&report)?;
-    Ok(if status.success() { Exit::Success } else { Exit::Failure })
+    if !status.success() {
+        return Ok(Exit::Failure);
+    }
+    match output.format() {
+        Format::Table => output.text("the configuration is valid\n")?,
+        Format::Json => output.json(&serde_json::json!({ "valid": true }))?,
+    }
+    Ok(Exit::Success)
 }

@@ -16,6 +16,8 @@ mod data_plane;
 mod event;
 mod execution;
 mod failure;
+#[cfg(test)]
+mod fake_api;
 mod heartbeat;
 mod key;
 mod output;
@@ -24,6 +26,8 @@ mod run;
 mod sidecar;
 mod state_dir;
 mod tenant;
+#[cfg(test)]
+mod tests;
 mod token;
 mod up;
 mod usage;

@@ -55,7 +55,8 @@ Examples:
 
 As root each part runs as a user of its own. Not as root everything is one user, and `up` says
 which walls are missing. A second `up` on the same state directory resumes where the first one
-stopped.")]
+stopped. Root's zones cannot pass through a folder such as /root; there the default state directory is
+/var/lib/palisade.")]
 pub(crate) struct Options {
     /// Makes a tenant `demo`, applies a sample workflow and runs it
     #[arg(long)]
@@ -92,14 +93,22 @@ pub(crate) async fn run(
             "leave out --url, --ca-file and --token-file; --state-dir says where it keeps its state",
         ));
     }
+    host::process::harden_self().map_err(|error| {
+        let cause = format!("this process cannot protect its memory: {error}");
+        Failure::new(
+            Exit::Failure,
+            "not_hardened",
+            cause,
+            "check what limits this process (prctl, setrlimit)",
+        )
+    })?;
     let mut stopped = pin!(host::signals::stop_signal());
     let progress = Progress::spinner("preparing the state directory");
     let site = Site::prepare(&options, at.state_dir.as_deref())?;
     remove_ready_file(&options)?;
     let mut processes = Processes::default();
     let outcome = until_stopped(&options, &site, &mut processes, stopped.as_mut(), &progress, output).await;
-    progress.step("stopping");
-    processes.stop(&progress).await;
+    processes.stop(&Progress::spinner("stopping")).await;
     let removed = remove_ready_file(&options);
     outcome.and(removed).map(|()| Exit::Success)
 }

@@ -210,6 +210,81 @@ fn is_base64(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::up::state::CONTROL_PLANE_ADDR;
+    use std::fs;
+
+    #[test]
+    fn a_second_run_keeps_the_key_and_the_token_of_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = site(dir.path());
+        site.furnish().unwrap();
+        let first = secrets(&site);
+        site.furnish().unwrap();
+        assert_eq!(secrets(&site), first);
+        assert_eq!(first.0.len(), 64);
+        assert_eq!(site.state.recall().unwrap().as_ref(), Some(&site.chosen));
+    }
+
+    #[test]
+    fn the_control_plane_gets_the_tokens_digest_and_never_the_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = site(dir.path());
+        site.furnish().unwrap();
+        let config = fs::read_to_string(site.state.control().join("config.toml")).unwrap();
+        let (_, text) = secrets(&site);
+        let token: Token = text.trim_end().parse().unwrap();
+        assert!(config.contains(&token.digest().to_string()) && !config.contains(token.expose()));
+    }
+
+    #[test]
+    fn a_database_whose_key_is_gone_does_not_get_another_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = site(dir.path());
+        site.furnish().unwrap();
+        fs::write(site.state.control().join(DATABASE), "sealed").unwrap();
+        fs::remove_file(site.root_key()).unwrap();
+        assert_eq!(site.furnish().unwrap_err().code, "root_key_missing");
+        assert!(!site.root_key().exists());
+    }
+
+    #[test]
+    fn a_second_up_on_one_state_directory_is_told_who_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = files::lock_dir(dir.path()).unwrap();
+        let failure = held(&files::lock_dir(dir.path()).unwrap_err());
+        assert_eq!(failure.code, "state_in_use");
+        assert!(failure.cause.contains(&std::process::id().to_string()), "{failure}");
+    }
+
+    #[test]
+    fn a_ca_that_leads_elsewhere_is_not_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = site(dir.path());
+        site.furnish().unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", site.state.control().join("ca.pem")).unwrap();
+        assert_eq!(site.control_plane_is_ready().unwrap_err().code, "file_invalid");
+        assert!(!site.state.ca().exists());
+    }
+
+    fn secrets(site: &Site) -> (String, String) {
+        let read = |path| fs::read_to_string(path).unwrap();
+        (read(site.root_key()), read(site.state.operator_token()))
+    }
+
+    fn site(dir: &Path) -> Site {
+        let url = "https://localhost:8443".to_owned();
+        let chosen = Remembered {
+            version: Remembered::VERSION,
+            control_plane_addr: CONTROL_PLANE_ADDR,
+            public_url: url.clone(),
+            control_plane_url: url,
+            data_plane_port: 5_678,
+            uid_base: 63_000,
+            zones_enforced: false,
+        };
+        let state = StateDir::new(dir);
+        Site { state, chosen, programs: "/opt".into(), interval_ms: 2_000, _lock: None }
+    }
 
     const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMIIB+/=\nAAAA\n-----END CERTIFICATE-----\n";
 
