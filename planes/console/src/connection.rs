@@ -29,7 +29,7 @@ pub(crate) struct Options {
     /// The control plane's URL, instead of a state directory [env: PALISADE_URL]
     #[arg(long, global = true, value_name = "URL")]
     pub url: Option<String>,
-    /// Roots that the control plane's certificate chains to, PEM; the public web's if absent [env: PALISADE_CA_FILE]
+    /// Roots of the control plane's certificate, PEM; the public web's if absent [env: PALISADE_CA_FILE]
     #[arg(long, global = true, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
     /// The operator token's file, mode 0600 [env: PALISADE_TOKEN_FILE]
@@ -75,7 +75,8 @@ impl Options {
         }
     }
 
-    /// Decides where the parts come from. They are never mixed: a state directory's token must not travel to an
+    /// Decides where the parts come from. They are never mixed: a state directory's token must not travel to
+    /// an
     /// address that somebody else named.
     fn source(&self, variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Outcome<Source> {
         let named_by_flag = self.url.is_some() || self.ca_file.is_some() || self.token_file.is_some();

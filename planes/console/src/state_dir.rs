@@ -31,7 +31,8 @@ pub(crate) struct Remembered {
     pub version: u32,
     /// Where the control plane listens.
     pub control_plane_addr: SocketAddr,
-    /// The issuer of every plan token. It was chosen once and stays, wherever the control plane listens later.
+    /// The issuer of every plan token. It was chosen once and stays, wherever the control plane listens
+    /// later.
     pub public_url: String,
     /// Where clients on this host reach the API.
     pub control_plane_url: String,
@@ -55,7 +56,8 @@ impl StateDir {
         Self(path.to_owned())
     }
 
-    /// The one that was asked for, or the default: `./palisade-state`. Root's zones run as users of their own,
+    /// The one that was asked for, or the default: `./palisade-state`. Root's zones run as users of their
+    /// own,
     /// who cannot pass through a folder such as `/root`; there the default is `/var/lib/palisade`.
     ///
     /// # Errors

@@ -61,10 +61,10 @@ pub(crate) struct Options {
     /// Makes a tenant `demo`, applies a sample workflow and runs it
     #[arg(long)]
     demo: bool,
-    /// Where the control plane listens; port 0 takes any [default: 127.0.0.1:8443, or any port if that is taken]
+    /// Where the control plane listens; port 0 takes any [default: 127.0.0.1:8443, any port if taken]
     #[arg(long, value_name = "ADDR")]
     control_plane_addr: Option<SocketAddr>,
-    /// Where the first data plane listens; 0 takes any [default: 5678, or any port if that is taken]
+    /// Where the first data plane listens; 0 takes any [default: 5678, any port if taken]
     #[arg(long, value_name = "PORT")]
     data_plane_port: Option<u16>,
     /// Writes where everything is to this file, JSON, once all of it is ready

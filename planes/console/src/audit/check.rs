@@ -7,8 +7,8 @@ use terms::{Digest, Unverified};
 use wire::checkpoint::{Checkpoint, Note};
 
 /// What to do with a log that does not verify.
-const EVIDENCE: &str = "treat the log as tampered with: keep the state directory, this checkpoint and every older \
-                        one as evidence, and compare with a copy that you saved earlier";
+const EVIDENCE: &str = "treat the log as tampered with: keep the state directory, this checkpoint and every \
+                        older one as evidence, and compare with a copy that you saved earlier";
 
 /// Checks a log's leaves, one after the other, against its checkpoint and an older one.
 #[derive(Debug)]
@@ -126,8 +126,8 @@ impl LogCheck {
             return Err(Failure::unverified(cause, EVIDENCE));
         }
         if self.frontier.root() != self.checkpoint.root {
-            let cause = "the entries do not lead to the checkpoint's root: an entry was edited, dropped, added or \
-                         moved";
+            let cause =
+                "the entries do not lead to the checkpoint's root: one was edited, dropped, added or moved";
             return Err(Failure::unverified(cause, EVIDENCE));
         }
         if let Some(older) = &self.older
@@ -145,7 +145,8 @@ impl LogCheck {
 }
 
 impl Verdict {
-    /// Checks the server's own proof that the entry is in the log: what auditors without the whole log rely on.
+    /// Checks the server's own proof that the entry is in the log: what auditors without the whole log rely
+    /// on.
     ///
     /// # Errors
     /// A verification failure.

@@ -47,7 +47,8 @@ pub(crate) fn read(file: &Path) -> Outcome<NoteKey> {
     NoteKey::parse(text.trim_end()).map_err(|error| Failure::bad_file(file, error, NEXT))
 }
 
-/// The key to trust when the server shows `shown`: the pinned one, which must be the same; or this one from now on.
+/// The key to trust when the server shows `shown`: the pinned one, which must be the same, or this one from
+/// now on.
 ///
 /// # Errors
 /// A verification failure if the server shows another key than the pinned one.

@@ -200,8 +200,8 @@ impl Process {
 }
 
 impl Log {
-    /// The log in `dir`. Root writes it in a folder of somebody else's, so what is there must be root's own plain
-    /// file and no link to another.
+    /// The log in `dir`. Root writes it in a folder of somebody else's, so what is there must be a plain file
+    /// and no link to another.
     fn open(dir: &Path) -> Outcome<Self> {
         let path = dir.join("log");
         let length = match path.symlink_metadata() {

@@ -33,7 +33,8 @@ impl Site {
     /// Makes or takes up the state directory, and writes what the processes need to start.
     ///
     /// # Errors
-    /// [`Failure`]: another `up` runs there, it belongs to somebody else, a port is taken, or a key is missing.
+    /// [`Failure`]: another `up` runs there, it belongs to somebody else, a port is taken, or a key is
+    /// missing.
     pub(crate) fn prepare(options: &Options, state_dir: Option<&Path>) -> Outcome<Self> {
         let is_root = host::process::is_root();
         let state = StateDir::find(state_dir)?;
@@ -79,7 +80,7 @@ impl Site {
         self.control_uid().map_or(Owner::This, |uid| Owner::User { uid, gid: uid })
     }
 
-    /// Makes the folders, the root key and the operator token, and remembers the choice before anything uses it.
+    /// Makes folders, root key and operator token, and remembers the choice before anything uses it.
     fn furnish(&self) -> Outcome {
         make_dir(&self.state.control(), 0o700, self.control_owner())?;
         make_dir(&self.state.node(), 0o700, Owner::This)?;
@@ -181,8 +182,8 @@ fn held(error: &LockError) -> Failure {
     Failure::new(Exit::Failure, "state_in_use", error.to_string(), next)
 }
 
-/// The certificates in a PEM text and nothing else, so that a control plane that was taken over cannot make root
-/// publish another file's text through a link.
+/// The certificates in a PEM text and nothing else, so that a control plane that was taken over cannot make
+/// root publish another file's text through a link.
 fn certificates_only(pem: &str) -> Option<String> {
     let mut certificates = String::new();
     let mut is_inside = false;

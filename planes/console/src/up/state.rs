@@ -37,8 +37,8 @@ pub(crate) trait Ports {
 
 /// Decides what this run is like, from what the one before remembered and what is asked for now.
 ///
-/// A port that nobody asked for gives way if it is taken; one that was asked for is an error. The public URL, once
-/// chosen, stays: it is the issuer of every plan token, whatever address the control plane has later.
+/// A port that nobody asked for gives way if it is taken; one that was asked for is an error. The public URL,
+/// once chosen, stays: it is the issuer of every plan token, whatever address the control plane has later.
 ///
 /// # Errors
 /// [`Failure`] with what to do next.
@@ -60,8 +60,8 @@ pub(crate) fn decide(before: Option<&Remembered>, asked: &Asked, ports: &impl Po
     })
 }
 
-/// Files belong to the user ids of the first run: another run as somebody else could not read them, or would give
-/// away what was separate.
+/// Files belong to the user ids of the first run: another run as somebody else could not read them, or would
+/// give away what was separate.
 fn refuse_other_walls(before: &Remembered, asked: &Asked) -> Outcome {
     let elsewhere = "or choose another state directory: --state-dir DIR";
     let refused = |cause: &str, next: String| {

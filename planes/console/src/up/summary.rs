@@ -55,7 +55,10 @@ impl Summary {
         let data_planes: Vec<Value> = self
             .data_planes
             .iter()
-            .map(|d| json!({ "tenant": d.tenant_name, "url": d.url, "pid": d.pid, "sidecar_pid": d.sidecar_pid }))
+            .map(|d| {
+                let DataPlaneView { tenant_name, url, pid, sidecar_pid, .. } = d;
+                json!({ "tenant": tenant_name, "url": url, "pid": pid, "sidecar_pid": sidecar_pid })
+            })
             .collect();
         json!({
             "control_plane_url": self.control_plane_url,
@@ -140,8 +143,8 @@ impl Summary {
 
     /// Which walls of the design do not stand here. Nothing is kept back.
     fn missing_walls(&self) -> Option<String> {
-        let zones = "  zones: all processes are one user, so one that is taken over can read the others' files; \
-                     run as root to give each its own\n";
+        let zones = "  zones: all processes are one user, so one that is taken over can read the others' \
+                     files; run as root to give each its own\n";
         let networks = "  networks: data planes listen on this machine's loopback, so NET-1 to NET-5 are not \
                         enforced\n";
         let is_on_loopback = self.data_planes.iter().any(|data_plane| !data_plane.networks_enforced);

@@ -65,8 +65,8 @@ enum Keys {
 }
 
 /// What to do with a heartbeat that does not verify.
-const DISTRUST: &str = "do not bill by this heartbeat; check that the key is this sidecar's, and the file as it was \
-                        written";
+const DISTRUST: &str = "do not bill by this heartbeat; check that the key is this sidecar's, and the file as \
+                        it was written";
 
 pub(super) fn run(options: &Options, output: &mut Output<'_>) -> Outcome {
     let keys = read_keys(&options.key)?;

@@ -54,8 +54,8 @@ struct Report {
 }
 
 /// What to do with a plan that does not verify.
-const DISTRUST: &str = "do not trust this plan; check that the files are of one plan and byte for byte as they were \
-                        sent, and that --jwks is of this issuer";
+const DISTRUST: &str = "do not trust this plan; check that the files are of one plan and byte for byte as \
+                        they were sent, and that --jwks is of this issuer";
 
 pub(super) fn run(options: &Options, output: &mut Output<'_>) -> Outcome {
     let token = read(&options.token, plan_token::BYTES_MAX + 1)?;
