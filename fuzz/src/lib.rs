@@ -1,1 +1,131 @@
-//! Fuzz targets for every parser of outside bytes, and the replay of their corpora.
+//! Fuzz targets: one for each parser of outside bytes.
+//!
+//! A target takes any bytes and must come back in bounded time and memory, without a panic, with its invariants
+//! held. `cargo fuzz run NAME` (with `--sanitizer none` on stable) explores; the corpora replay as plain tests.
+
+use core::fmt::Debug;
+use terms::{Timestamp, Unverified};
+use wire::checkpoint::{Checkpoint, Note};
+use wire::dsse::Envelope;
+use wire::heartbeat::{Heartbeat, PAYLOAD_TYPE};
+use wire::json::{self, Bounds};
+use wire::plan::Plan;
+use wire::plan_token::PlanToken;
+use workflow::{Budget, Effect, Expression, Limits, Reply, Run, RuntimeContext, Workflow};
+
+/// A target: takes bytes, panics if an invariant is broken.
+pub type Target = fn(&[u8]);
+
+/// Every target with the name of its corpus.
+pub const TARGETS: [(&str, Target); 8] = [
+    ("plan_token", plan_token),
+    ("plan", plan),
+    ("envelope", envelope),
+    ("heartbeat", heartbeat),
+    ("workflow", workflow),
+    ("expression", expression),
+    ("note", note),
+    ("json", strict_json),
+];
+
+const BOUNDS: Bounds = Bounds { bytes: 64 * 1024, depth: 64, nodes: 10_000 };
+
+/// The plan token: what is split keeps its bytes, and claims read twice are the same.
+pub fn plan_token(bytes: &[u8]) {
+    let Ok(text) = core::str::from_utf8(bytes) else { return };
+    let Ok(token) = PlanToken::split(text) else { return };
+    assert!(bytes.starts_with(token.signing_input()), "the signed bytes are the ones that came");
+    assert_eq!(token.claims(), token.claims());
+}
+
+/// The plan: what is read is written and read back as the same plan.
+pub fn plan(bytes: &[u8]) {
+    let Ok(plan) = Plan::read(bytes) else { return };
+    let written = expect(plan.to_bytes(), "a plan that was read is written");
+    let again = expect(Plan::read(written.as_slice()), "a plan that was written is read");
+    assert_eq!(written, expect(again.to_bytes(), "a plan that was read is written"));
+}
+
+/// The envelope: an unsigned one never verifies.
+pub fn envelope(bytes: &[u8]) {
+    let Ok(envelope) = Envelope::read(bytes) else { return };
+    let _decoded = envelope.decode(PAYLOAD_TYPE);
+    // The base point's encoding (RFC 8032): a valid key whose secret half nobody fuzzes into a signature.
+    let mut key = [0x66; 32];
+    if let Some(first) = key.first_mut() {
+        *first = 0x58;
+    }
+    if let Ok(key) = notary::EnvelopeKey::new(key) {
+        let verified = notary::verify_envelope(&key, Unverified::new(envelope), PAYLOAD_TYPE);
+        assert!(verified.is_err(), "nobody signed this");
+    }
+}
+
+/// The heartbeat: what is read is written and read back as the same heartbeat.
+pub fn heartbeat(bytes: &[u8]) {
+    let Ok(beat) = Heartbeat::read(bytes) else { return };
+    let written = expect(beat.to_bytes(), "a heartbeat that was read is written");
+    assert_eq!(Heartbeat::read(&written), Ok(beat));
+}
+
+/// The workflow: what is accepted survives its own JSON, and runs within its limits.
+pub fn workflow(bytes: &[u8]) {
+    let Ok(parsed) = Workflow::parse(bytes) else { return };
+    let again = expect(Workflow::from_json(parsed.document()), "an accepted workflow is accepted as JSON");
+    assert_eq!(parsed.hosts(), again.hosts());
+    let limits = Limits {
+        wall_time_ms: 1_000,
+        steps: 50,
+        memory_bytes: 1 << 20,
+        output_bytes: 1 << 16,
+        http_calls: 2,
+    };
+    let context = RuntimeContext { execution_id: "fuzz".to_owned(), started_at: Timestamp::EPOCH };
+    let mut run = Run::start(&parsed, serde_json::Value::Null, limits, context);
+    let (mut reply, mut now) = (Reply::Start, Timestamp::EPOCH);
+    for _ in 0..200 {
+        match run.advance(reply, now) {
+            Effect::Completed(_) | Effect::Faulted(_) => return,
+            Effect::Wait { ms, .. } => {
+                now = now.plus_ms(i64::try_from(ms).unwrap_or(i64::MAX));
+                reply = Reply::Waited;
+            }
+            Effect::Http(_) => reply = Reply::Http(Err(workflow::HttpFailure { code: "fuzz" })),
+        }
+        assert!(run.steps() <= 51, "the step limit holds");
+    }
+}
+
+/// The expression: it ends within its budget.
+pub fn expression(bytes: &[u8]) {
+    let Ok(code) = core::str::from_utf8(bytes) else { return };
+    let Ok(expression) = Expression::compile(code) else { return };
+    let budget = Budget { ticks: 10_000, memory_bytes: 1 << 20 };
+    let _value_or_fault = expression.evaluate(&serde_json::json!({ "a": [1, "x", null] }), budget);
+}
+
+/// The note: what is read is written and read back as the same note.
+pub fn note(bytes: &[u8]) {
+    let Ok(text) = core::str::from_utf8(bytes) else { return };
+    let Ok(note) = Note::read(text) else { return };
+    assert_eq!(Note::read(&note.to_text()), Ok(note.clone()));
+    if let Ok(body) = Checkpoint::read(&note.text) {
+        assert_eq!(Checkpoint::read(&body.to_text()), Ok(body));
+    }
+}
+
+/// Strict JSON: what it accepts, the field's reader accepts too.
+pub fn strict_json(bytes: &[u8]) {
+    if json::check(bytes, &BOUNDS).is_ok() {
+        let read: Result<serde_json::Value, _> = serde_json::from_slice(bytes);
+        assert!(read.is_ok(), "strict JSON is JSON");
+    }
+}
+
+fn expect<T, E: Debug>(result: Result<T, E>, invariant: &str) -> T {
+    match result {
+        Ok(value) => value,
+        #[expect(clippy::panic, reason = "a fuzz target reports a broken invariant by panicking")]
+        Err(error) => panic!("{invariant}: {error:?}"),
+    }
+}
