@@ -84,7 +84,11 @@ pub(crate) fn named_items<'n>(
     faults: &mut Faults,
 ) -> Option<Vec<(&'n str, Place<'n>)>> {
     let mut named: Vec<(&'n str, Place<'n>)> = Vec::new();
-    for item in items(place, what, faults)? {
+    let items = items(place, what, faults)?;
+    if items.is_empty() {
+        faults.add("missing", place, format!("{what} is empty"));
+    }
+    for item in items {
         match entries(&item, "each item", faults)?.as_slice() {
             [(name, place)] if named.iter().any(|(known, _)| known == name) => {
                 faults.add("duplicate-name", place, format!("the name `{name}` is there twice"));
@@ -92,9 +96,6 @@ pub(crate) fn named_items<'n>(
             [(name, place)] => named.push((name, place.clone())),
             _ => faults.add("type", &item, "each item is a map with one entry: its name"),
         }
-    }
-    if named.is_empty() {
-        faults.add("missing", place, format!("{what} is empty"));
     }
     Some(named)
 }
