@@ -191,6 +191,24 @@ mod tests {
         assert!(seen > 40, "{seen}");
     }
 
+    /// Scripts depend on names and options: a change of them is seen, and meant.
+    #[test]
+    fn the_commands_are_the_committed_ones() {
+        let mut commands = Vec::new();
+        leaves(command(), "palisade", &mut commands);
+        let lines = commands.iter().map(|(path, command)| format!("{path}{}\n", arguments(command)));
+        let written: String = lines.collect();
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/commands.txt");
+        if std::env::var_os("UPDATE_GOLDENS").is_some() {
+            std::fs::write(path, &written).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            committed == written,
+            "commands.txt is stale: UPDATE_GOLDENS=1 cargo test, in planes/console"
+        );
+    }
+
     #[test]
     fn the_help_lists_every_exit_code() {
         let help = command().render_long_help().to_string();
@@ -231,6 +249,17 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&rendered(&failure, Format::Json)).unwrap();
         assert_eq!(value["error"]["code"], "not_found");
         assert_eq!(value["error"]["exit"], 3);
+    }
+
+    /// A command's own arguments: those that every command has are left out.
+    fn arguments(command: &clap::Command) -> String {
+        let own = command.get_arguments().filter(|a| !a.is_global_set() && a.get_id() != "help");
+        own.map(|argument| match argument.get_long() {
+            None => format!(" <{}>", argument.get_id()),
+            Some(long) if argument.get_action().takes_values() => format!(" [--{long} <..>]"),
+            Some(long) => format!(" [--{long}]"),
+        })
+        .collect()
     }
 
     /// Every command without subcommands of its own, with its whole path.
