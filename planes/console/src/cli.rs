@@ -255,7 +255,9 @@ mod tests {
     fn arguments(command: &clap::Command) -> String {
         let own = command.get_arguments().filter(|a| !a.is_global_set() && a.get_id() != "help");
         own.map(|argument| match argument.get_long() {
-            None => format!(" <{}>", argument.get_id()),
+            None if argument.is_required_set() => format!(" <{}>", argument.get_id()),
+            None => format!(" [<{}>]", argument.get_id()),
+            Some(long) if argument.is_required_set() => format!(" --{long} <..>"),
             Some(long) if argument.get_action().takes_values() => format!(" [--{long} <..>]"),
             Some(long) => format!(" [--{long}]"),
         })
