@@ -27,9 +27,6 @@ pub(crate) const WITHHELD: &[&str] = &[
     "strflocaltime",
     "get_search_list",
     "modulemeta",
-    "getpath_env",
-    "include",
-    "import",
 ];
 
 type Signature = (&'static str, usize);

@@ -10,11 +10,12 @@ use std::cell::Cell;
 /// a value take some of them.
 pub(crate) const VALUE_DEPTH_MAX: u16 = 96;
 /// How much native stack one evaluation may use before it is stopped, in bytes. Worker threads have 2 MiB.
-const STACK_BYTES: usize = 640 * 1024;
+const STACK_BYTES: usize = 512 * 1024;
 /// How many bytes of work cost one step.
 const BYTES_PER_STEP: u64 = 64;
-/// What a call costs in steps: it may keep an iterator and its variables alive, which no value's size shows.
-pub(crate) const CALL_STEPS: u64 = 4;
+/// What a call of a recursive function costs in steps: each may keep an iterator of some 400 bytes alive, which no
+/// value's size shows.
+pub(crate) const CALL_STEPS: u64 = 8;
 
 /// What one evaluation may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use super::arithmetic::stopped;
 use super::meter;
 use super::order::compare;
 use super::program::Jq;
-use super::value::{List, Map, Value, length};
+use super::value::{List, Value, length};
 use super::{math, pattern, text};
 use jaq_core::box_iter::box_once;
 use jaq_core::native::{Fun, bome, v};
@@ -16,7 +16,7 @@ pub(crate) type Outcome = Result<Value, Error<Value>>;
 /// One or more natives that turn their input, and their arguments, into one output.
 pub(crate) type Entry = (&'static str, usize, RunPtr<Jq>);
 
-/// Spends one step; put where outputs multiply.
+/// Spends one step; put where outputs multiply, and where functions and their arguments begin.
 pub(crate) const TICK: &str = "!tick";
 /// Spends the steps of a call; put where recursion passes.
 pub(crate) const CALL: &str = "!call";
@@ -321,11 +321,6 @@ fn extreme_by<'a>(cv: Cv<'a, Jq>, better: fn(std::cmp::Ordering) -> bool) -> Val
     };
     let found: ValX<'a, Value> = keyed(cv).map(best);
     box_once(found)
-}
-
-/// Makes an object of text keys; for natives that answer with one.
-pub(crate) fn object<const N: usize>(entries: [(&str, Value); N]) -> Value {
-    Value::map(entries.into_iter().map(|(key, value)| (Arc::from(key), value)).collect::<Map>())
 }
 
 /// The output of a native that may be stopped while it works.

@@ -1,7 +1,7 @@
 //! Regular expressions. The engine is linear in pattern and text; both are bounded, and paid for.
 
 use super::meter;
-use super::natives::{Entry, Outcome, object, unless_stopped};
+use super::natives::{Entry, Outcome, unless_stopped};
 use super::text::text;
 use super::value::{List, Value, length};
 use jaq_core::Error;
@@ -98,7 +98,7 @@ fn describe(whole: &str, regex: &Regex, captures: &Captures<'_>, position: &mut 
             continue;
         }
         let length = string.as_text().map_or(0, |text| text.chars().count());
-        groups.push(object([
+        groups.push(Value::object([
             ("offset", offset),
             ("length", Value::count(length)),
             ("string", string),
@@ -106,7 +106,7 @@ fn describe(whole: &str, regex: &Regex, captures: &Captures<'_>, position: &mut 
         ]));
     }
     let length = matched.1.as_text().map_or(0, |text| text.chars().count());
-    object([
+    Value::object([
         ("offset", matched.0),
         ("length", Value::count(length)),
         ("string", matched.1),

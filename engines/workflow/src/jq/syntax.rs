@@ -10,11 +10,11 @@ use std::collections::BTreeSet;
 
 /// The longest expression, in bytes. Longer programs belong into several tasks.
 pub const EXPRESSION_BYTES_MAX: usize = 8 * 1024;
-/// How many brackets an expression may open; the lexer recurses into each.
-const BRACKETS_MAX: usize = 256;
+/// How deep an expression's brackets may nest; the lexer recurses into each.
+const BRACKETS_DEEP_MAX: usize = 64;
 /// How many tokens may stand beside or around a token. It bounds how deep the syntax tree can be, whatever
 /// the operators, and with it the recursion of parser, compiler and evaluator.
-const TOKENS_DEEP_MAX: usize = 200;
+const TOKENS_DEEP_MAX: usize = 128;
 /// How much of an expression a message repeats, in characters.
 const ECHO_MAX: usize = 40;
 
@@ -58,8 +58,11 @@ pub enum ExpressionError {
 /// An expression, checked and with steps put in; `uses` is what it needs from the library.
 pub(crate) struct Checked<'s> {
     pub(crate) term: Term<&'s str>,
-    pub(crate) uses: BTreeSet<(&'s str, usize)>,
+    pub(crate) uses: Uses<'s>,
 }
+
+/// Functions of the library, by name and number of arguments.
+pub(crate) type Uses<'s> = BTreeSet<(&'s str, usize)>;
 
 /// Checks `code`, which may read `variables` (each with its `$`).
 pub(crate) fn check<'s>(code: &'s str, variables: &[&'s str]) -> Result<Checked<'s>, ExpressionError> {
@@ -74,7 +77,7 @@ pub(crate) fn check<'s>(code: &'s str, variables: &[&'s str]) -> Result<Checked<
 /// Puts steps into a definition of our own library.
 pub(crate) fn check_definition(
     definition: Def<&'static str>,
-) -> Result<(Def<&'static str>, BTreeSet<(&'static str, usize)>), ExpressionError> {
+) -> Checking<(Def<&'static str>, Uses<'static>)> {
     let mut checker = Checker { library: true, ..Checker::default() };
     let definition = checker.definition(definition)?;
     Ok((definition, checker.uses))
@@ -99,7 +102,7 @@ fn bounded_tokens(code: &str) -> Result<Vec<Token<&str>>, ExpressionError> {
     if code.len() > EXPRESSION_BYTES_MAX {
         return Err(ExpressionError::Long);
     }
-    if code.bytes().filter(|b| matches!(b, b'(' | b'[' | b'{')).count() > BRACKETS_MAX {
+    if !brackets_nest_within(code, BRACKETS_DEEP_MAX) {
         return Err(ExpressionError::Deep);
     }
     let tokens = Lexer::new(code).lex().map_err(|errors| lex_error(&errors))?;
@@ -107,6 +110,47 @@ fn bounded_tokens(code: &str) -> Result<Vec<Token<&str>>, ExpressionError> {
         return Err(ExpressionError::Deep);
     }
     Ok(tokens)
+}
+
+/// Whether brackets, and texts within them, nest at most `max` deep. It reads texts, interpolations and comments as
+/// the lexer does, without recursion.
+fn brackets_nest_within(code: &str, max: usize) -> bool {
+    let mut open = Vec::new();
+    let mut bytes = code.bytes();
+    while let Some(byte) = bytes.next() {
+        let in_text = open.last() == Some(&b'"');
+        match byte {
+            b'"' if in_text => {
+                open.pop();
+            }
+            b'\\' if in_text => open.extend(bytes.next().filter(|escaped| *escaped == b'(')),
+            _ if in_text => {}
+            b'"' | b'(' | b'[' | b'{' => open.push(byte),
+            b')' | b']' | b'}' => {
+                open.pop();
+            }
+            b'#' => skip_comment(&mut bytes),
+            _ => {}
+        }
+        if open.len() > max {
+            return false;
+        }
+    }
+    true
+}
+
+/// Skips to the end of the line; an odd number of backslashes before it carries the comment on.
+fn skip_comment(bytes: &mut std::str::Bytes<'_>) {
+    let mut carried_on = false;
+    for byte in bytes {
+        match byte {
+            b'\n' if !carried_on => return,
+            b'\n' => carried_on = false,
+            b'\\' => carried_on = !carried_on,
+            b'\r' => {}
+            _ => carried_on = false,
+        }
+    }
 }
 
 /// The largest number of tokens that stand beside or around any one token.
@@ -152,6 +196,7 @@ struct Function<'s> {
     /// Whether the walk is inside its body, so that calling it is recursion.
     open: bool,
     takes_filters: bool,
+    recursive: bool,
 }
 
 #[derive(Default)]
@@ -160,10 +205,12 @@ struct Checker<'s> {
     functions: Vec<Function<'s>>,
     variables: Vec<&'s str>,
     labels: Vec<&'s str>,
-    uses: BTreeSet<(&'s str, usize)>,
+    uses: Uses<'s>,
 }
 
 type Checking<T> = Result<T, ExpressionError>;
+type TextPart<'s> = StrPart<&'s str, Term<&'s str>>;
+type Entry<'s> = (Term<&'s str>, Option<Term<&'s str>>);
 
 impl<'s> Checker<'s> {
     fn term(&mut self, term: Term<&'s str>) -> Checking<Term<&'s str>> {
@@ -181,31 +228,31 @@ impl<'s> Checker<'s> {
                 Term::Str(format, self.parts(parts)?)
             }
             Term::Arr(None) => term,
-            Term::Arr(Some(inner)) => Term::Arr(Some(self.boxed(inner)?)),
+            Term::Arr(Some(inner)) => Term::Arr(Some(self.boxed(*inner)?)),
             Term::Obj(entries) => Term::Obj(self.entries(entries)?),
-            Term::Neg(inner) => Term::Neg(self.boxed(inner)?),
+            Term::Neg(inner) => Term::Neg(self.boxed(*inner)?),
             Term::BinOp(l, op, r) => self.binary(*l, op, *r)?,
             Term::Label(name, body) => {
                 self.labels.push(name);
-                let body = self.boxed(body)?;
+                let body = self.boxed(*body)?;
                 self.labels.pop();
                 Term::Label(name, body)
             }
             Term::Fold(name, source, pattern, arguments) => self.fold(name, *source, pattern, arguments)?,
             Term::TryCatch(body, catch) => {
-                Term::TryCatch(self.boxed(body)?, catch.map(|catch| self.boxed(catch)).transpose()?)
+                Term::TryCatch(self.boxed(*body)?, catch.map(|catch| self.boxed(*catch)).transpose()?)
             }
             Term::IfThenElse(branches, otherwise) => {
                 let branches =
                     branches.into_iter().map(|(if_, then)| Ok((self.term(if_)?, self.term(then)?)));
                 let branches = branches.collect::<Checking<_>>()?;
-                Term::IfThenElse(branches, otherwise.map(|otherwise| self.boxed(otherwise)).transpose()?)
+                Term::IfThenElse(branches, otherwise.map(|otherwise| self.boxed(*otherwise)).transpose()?)
             }
             Term::Def(definitions, body) => {
                 let depth = self.functions.len();
                 let definitions =
                     definitions.into_iter().map(|d| self.definition(d)).collect::<Checking<_>>()?;
-                let body = self.boxed(body)?;
+                let body = self.boxed(*body)?;
                 self.functions.truncate(depth);
                 Term::Def(definitions, body)
             }
@@ -214,14 +261,11 @@ impl<'s> Checker<'s> {
         })
     }
 
-    fn boxed(&mut self, term: Box<Term<&'s str>>) -> Checking<Box<Term<&'s str>>> {
-        self.term(*term).map(Box::new)
+    fn boxed(&mut self, term: Term<&'s str>) -> Checking<Box<Term<&'s str>>> {
+        self.term(term).map(Box::new)
     }
 
-    fn parts(
-        &mut self,
-        parts: Vec<StrPart<&'s str, Term<&'s str>>>,
-    ) -> Checking<Vec<StrPart<&'s str, Term<&'s str>>>> {
+    fn parts(&mut self, parts: Vec<TextPart<'s>>) -> Checking<Vec<TextPart<'s>>> {
         let checked = parts.into_iter().map(|part| match part {
             StrPart::Term(term) => self.term(term).map(StrPart::Term),
             StrPart::Str(_) | StrPart::Char(_) => Ok(part),
@@ -229,10 +273,7 @@ impl<'s> Checker<'s> {
         checked.collect()
     }
 
-    fn entries(
-        &mut self,
-        entries: Vec<(Term<&'s str>, Option<Term<&'s str>>)>,
-    ) -> Checking<Vec<(Term<&'s str>, Option<Term<&'s str>>)>> {
+    fn entries(&mut self, entries: Vec<Entry<'s>>) -> Checking<Vec<Entry<'s>>> {
         let checked = entries
             .into_iter()
             .map(|(key, value)| Ok((self.term(key)?, value.map(|value| self.term(value)).transpose()?)));
@@ -318,22 +359,29 @@ impl<'s> Checker<'s> {
         let Def { name, args, body } = definition;
         let takes_filters = args.iter().any(|arg| !arg.starts_with('$'));
         let position = self.functions.len();
-        self.functions.push(Function { name, arity: args.len(), open: true, takes_filters });
+        let arity = args.len();
+        self.functions.push(Function { name, arity, open: true, takes_filters, recursive: false });
         let depth = self.variables.len();
         for arg in &args {
             if arg.starts_with('$') {
                 self.variables.push(arg);
             } else {
-                self.functions.push(Function { name: arg, arity: 0, open: false, takes_filters: false });
+                let argument =
+                    Function { name: arg, arity: 0, open: false, takes_filters: false, recursive: false };
+                self.functions.push(argument);
             }
         }
-        let body = step_then(CALL, self.term(body)?);
+        let body = self.term(body)?;
         self.variables.truncate(depth);
         self.functions.truncate(position.saturating_add(1));
+        let mut step = TICK;
         if let Some(function) = self.functions.get_mut(position) {
             function.open = false;
+            if function.recursive {
+                step = CALL;
+            }
         }
-        Ok(Def { name, args, body })
+        Ok(Def { name, args, body: step_then(step, body) })
     }
 
     fn call(&mut self, name: &'s str, arguments: Vec<Term<&'s str>>) -> Checking<Term<&'s str>> {
@@ -341,15 +389,16 @@ impl<'s> Checker<'s> {
         let arguments = arguments.into_iter().map(|argument| {
             let plain = matches!(argument, Term::Id | Term::Num(_) | Term::Var(_));
             let argument = self.term(argument)?;
-            Ok(if plain { argument } else { step_then(CALL, argument) })
+            Ok(if plain { argument } else { step_then(TICK, argument) })
         });
         Ok(Term::Call(name, arguments.collect::<Checking<_>>()?))
     }
 
     /// Checks that a function exists, and that calling it here is harmless.
     fn function(&mut self, name: &'s str, arity: usize) -> Checking<()> {
-        let known = self.functions.iter().rev().find(|f| f.name == name && f.arity == arity);
+        let known = self.functions.iter_mut().rev().find(|f| f.name == name && f.arity == arity);
         if let Some(function) = known {
+            function.recursive |= function.open;
             return if function.open && function.takes_filters {
                 Err(ExpressionError::RecursiveFilter(name.to_owned()))
             } else {

@@ -183,6 +183,10 @@ impl Value {
         Self::Map(Arc::new(map))
     }
 
+    pub(crate) fn object<const N: usize>(entries: [(&str, Self); N]) -> Self {
+        Self::map(entries.into_iter().map(|(key, value)| (Arc::from(key), value)).collect())
+    }
+
     /// A computed number: an integer when it is whole and exact.
     pub(crate) fn number(x: f64) -> Self {
         if x.fract() == 0.0 && x.abs() < EXACT_MAX {

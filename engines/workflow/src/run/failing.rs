@@ -2,8 +2,9 @@
 
 use super::evaluate::Surroundings;
 use super::frame::{Activity, Frame, Phase, TaskFrame, Trying};
-use super::machine::{Flow, Machine, lost, within};
+use super::machine::{Flow, Going, Machine, lost};
 use super::problem::{FaultKind, Problem, RunFault, Stop};
+use super::task::within;
 use crate::duration::DURATION_MS_MAX;
 use crate::jq::Value;
 use crate::model::{Action, Backoff, Catch, Definition, Raise, Retry};
@@ -56,7 +57,7 @@ impl Machine {
         &mut self,
         definition: &Definition,
         fault: Box<RunFault>,
-    ) -> Result<Result<Flow, Stop>, Box<RunFault>> {
+    ) -> Result<Going, Box<RunFault>> {
         let mut fault = fault;
         loop {
             let Some(frame) = self.frames.last() else { return Err(fault) };
@@ -162,7 +163,7 @@ impl Machine {
     }
 
     /// Begins an attempt of the `try` on top.
-    pub(crate) fn attempt(&mut self, definition: &Definition) -> Result<Flow, Stop> {
+    pub(crate) fn attempt(&mut self, definition: &Definition) -> Going {
         let frame = self.top_task().ok_or_else(lost)?;
         let input = frame.input.clone();
         let Some(Action::Try { body, catch }) = definition.task(frame.id).map(|task| &task.action) else {

@@ -3,7 +3,7 @@
 use super::effect::{Effect, HttpCall, HttpFailure, HttpOutput, HttpReply};
 use super::evaluate::Surroundings;
 use super::frame::Activity;
-use super::machine::{Machine, object};
+use super::machine::{Machine, lost};
 use super::problem::{FaultKind, RunFault, Stop};
 use crate::jq::{Map, Value, percent_encode};
 use crate::model::{Call, Definition, Endpoint, Target, UriPart};
@@ -106,7 +106,7 @@ impl Machine {
         definition: &Definition,
         outcome: Result<HttpReply, HttpFailure>,
     ) -> Result<Value, Stop> {
-        let Some(Effect::Http(call)) = &self.pending else { return Err(super::machine::lost()) };
+        let Some(Effect::Http(call)) = &self.pending else { return Err(lost()) };
         let pointer =
             self.top_task().and_then(|frame| definition.task(frame.id)).map_or("", |task| &task.pointer);
         let reply = outcome.map_err(|failure| failed(&failure, pointer))?;
@@ -123,10 +123,10 @@ impl Machine {
         let output = match call.output {
             HttpOutput::Raw => Value::text(STANDARD.encode(&reply.body)),
             HttpOutput::Content => content(&reply, pointer)?,
-            HttpOutput::Response => object([
+            HttpOutput::Response => Value::object([
                 (
                     "request",
-                    object([
+                    Value::object([
                         ("method", Value::text(call.method.as_str())),
                         ("uri", Value::text(call.url.as_str())),
                         ("headers", header_map(&call.headers)),

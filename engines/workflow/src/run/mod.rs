@@ -3,6 +3,7 @@
 //! The machine holds no clock and does no I/O. The same replies at the same times give the same effects, so a
 //! journal of replies brings a run back after a crash.
 
+mod describe;
 mod effect;
 mod evaluate;
 mod failing;
@@ -10,6 +11,8 @@ mod frame;
 mod http;
 mod machine;
 mod problem;
+mod stack;
+mod task;
 
 pub use effect::{Effect, HttpCall, HttpFailure, HttpOutput, HttpReply, Reply};
 pub use machine::{Limits, Run, RuntimeContext};
