@@ -15,6 +15,7 @@ pub struct RootKey(KeyBytes);
 pub struct Keystore {
     cipher: Cipher,
     check: [u8; 8],
+    page: KeyBytes,
 }
 
 /// A data key under the keystore's key: safe to store.
@@ -43,7 +44,8 @@ impl Keystore {
         let mut check = [0; 8];
         let derived = derive(&material, &[b"keystore/check/v1"]);
         check.iter_mut().zip(derived.expose()).for_each(|(to, from)| *to = *from);
-        Self { cipher, check }
+        let page = derive(&material, &[b"keystore/page/v1"]);
+        Self { cipher, check, page }
     }
 
     /// Eight bytes that say which root this is without giving it away, so that a wrong key file is named as
@@ -51,6 +53,12 @@ impl Keystore {
     #[must_use]
     pub const fn root_check(&self) -> [u8; 8] {
         self.check
+    }
+
+    /// The key of the database file's page cipher: it opens the file that the wrapped keys are in.
+    #[must_use]
+    pub fn page_key(&self) -> KeyBytes {
+        self.page.clone()
     }
 
     /// Makes a new data key from fresh entropy and returns it wrapped.

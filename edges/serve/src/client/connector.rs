@@ -1,0 +1,157 @@
+//! Connects: name to addresses, address to socket, socket to TLS. Nothing but https.
+
+use super::ClientError;
+use crate::tls::{WrongWorkload, is_no_tls13, rustls_error};
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig, Error};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// The most addresses of one name that are looked at; more than a name needs, few enough to try in time.
+const MAX_ADDRESSES: usize = 16;
+
+/// Whether a host (first) may be called at an address that it stands for (second).
+pub type AddressRule = Arc<dyn Fn(&str, SocketAddr) -> bool + Send + Sync>;
+
+/// Makes connections for the pool.
+#[derive(Clone)]
+pub(super) struct Connector {
+    tls: TlsConnector,
+    within: Duration,
+    rule: Option<AddressRule>,
+}
+
+impl core::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Connector").field("within", &self.within).finish_non_exhaustive()
+    }
+}
+
+impl Connector {
+    pub(super) fn new(tls: Arc<ClientConfig>, timeout_ms: u64, rule: Option<AddressRule>) -> Self {
+        Self { tls: tls.into(), within: Duration::from_millis(timeout_ms), rule }
+    }
+
+    async fn connect(self, uri: Uri) -> Result<Link, ClientError> {
+        let not_https = || ClientError::NotHttps(uri.to_string());
+        let host = uri.host().filter(|_| uri.scheme_str() == Some("https")).ok_or_else(not_https)?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| not_https())?;
+        let port = uri.port_u16().unwrap_or(443);
+        let authority = format!("{host}:{port}");
+        let connecting = async {
+            let stream = self.reach(host, port, &authority).await?;
+            self.tls.connect(name, stream).await.map_err(|error| refused(authority.clone(), &error))
+        };
+        let stream = timeout(self.within, connecting).await;
+        let stream = stream.map_err(|_elapsed| ClientError::ConnectTimeout(authority.clone()))??;
+        Ok(Link(TokioIo::new(stream)))
+    }
+
+    async fn reach(&self, host: &str, port: u16, authority: &str) -> Result<TcpStream, ClientError> {
+        let unreachable =
+            |reason: String| ClientError::Unreachable { authority: authority.to_owned(), reason };
+        let found = tokio::net::lookup_host((host, port)).await;
+        let found: Vec<_> =
+            found.map_err(|error| unreachable(error.to_string()))?.take(MAX_ADDRESSES).collect();
+        // One refused address refuses the name: a mixed answer is an attempt, or a mistake to be seen.
+        if let Some(rule) = &self.rule
+            && let Some(addr) = found.iter().find(|addr| !rule(host, **addr))
+        {
+            return Err(ClientError::AddressRefused { host: host.to_owned(), addr: *addr });
+        }
+        let mut last = unreachable("the name has no address".to_owned());
+        for addr in found {
+            match TcpStream::connect(addr).await {
+                Ok(stream) => {
+                    // Only a hint: without it requests wait for the peer's acknowledgements.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Err(error) => last = unreachable(error.to_string()),
+            }
+        }
+        Err(last)
+    }
+}
+
+impl tower_service::Service<Uri> for Connector {
+    type Response = Link;
+    type Error = ClientError;
+    type Future = Pin<Box<dyn Future<Output = Result<Link, ClientError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        Box::pin(self.clone().connect(uri))
+    }
+}
+
+fn refused(authority: String, error: &io::Error) -> ClientError {
+    match rustls_error(error) {
+        Some(error) if is_no_tls13(error) => ClientError::NoTls13(authority),
+        Some(Error::InvalidMessage(_)) => ClientError::NotTls(authority),
+        Some(Error::InvalidCertificate(why)) => ClientError::Untrusted { authority, reason: untrusted(why) },
+        Some(other) => ClientError::Handshake { authority, reason: other.to_string() },
+        None => ClientError::Handshake { authority, reason: error.to_string() },
+    }
+}
+
+fn untrusted(why: &CertificateError) -> String {
+    match why {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".to_owned(),
+        CertificateError::UnknownIssuer => "it comes from an authority that is not trusted here".to_owned(),
+        CertificateError::Other(other) => match other.0.downcast_ref::<WrongWorkload>() {
+            Some(wrong) => wrong.to_string(),
+            None => other.to_string(),
+        },
+        known => known.to_string(),
+    }
+}
+
+/// One TLS connection in the pool.
+pub(super) struct Link(TokioIo<TlsStream<TcpStream>>);
+
+impl Connection for Link {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl Read for Link {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl Write for Link {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,218 @@
+//! What can go wrong, each with its next step, and the engines' codes behind it.
+
+use std::path::PathBuf;
+
+/// Says why the store does not open.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The page key does not open the file.
+    #[error(
+        "the key does not open `{0}`: restore the key file that belongs to it, or restore both from a backup"
+    )]
+    WrongKey(PathBuf),
+    /// The root key does not open the stored tenant keys.
+    #[error("the stored keys belong to another root key: restore the root key file of this database")]
+    WrongRoot,
+    /// The file is cut short, unencrypted, or something else altogether.
+    #[error(
+        "`{path}` is not one of our databases ({reason}): restore it from a backup, or move it away to start anew"
+    )]
+    NotADatabase {
+        /// The file.
+        path: PathBuf,
+        /// What gave it away.
+        reason: &'static str,
+    },
+    /// A newer release has been here.
+    #[error("the database has schema {found}, this release knows {known}: start the newer release again")]
+    NewerSchema {
+        /// The version in the database.
+        found: i64,
+        /// The newest version that this release knows.
+        known: i64,
+    },
+    /// A migration in the database is not the one in this binary.
+    #[error("schema {0} of the database differs from this release's: start the release that made it")]
+    EditedSchema(i64),
+    /// SQLite without encryption was linked in.
+    #[error("this build has no page cipher and would write plaintext: install a release build")]
+    NoCipher,
+    /// The file or its folder cannot be written.
+    #[error("`{0}` cannot be written: check owner, mode and mount of the file and its folder")]
+    ReadOnly(PathBuf),
+    /// The folder is not there.
+    #[error("the folder of `{0}` is not there: create it first")]
+    NoFolder(PathBuf),
+    /// No space is left.
+    #[error("the database's disk is full: free space and start again")]
+    DiskFull,
+    /// Another process holds the database.
+    #[error("the database is locked by another process: stop it first")]
+    Locked,
+    /// The server cannot be reached.
+    #[error(
+        "the database server cannot be reached ({0}): check its address, its credentials and that it runs"
+    )]
+    Unreachable(String),
+    /// The URL is not one of PostgreSQL.
+    #[error("the database URL is not understood: it begins with `postgres://`")]
+    Url,
+    /// Anything else that the engine said.
+    #[error("the database said: {0}")]
+    Database(String),
+}
+
+/// Says why a read or write failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The permit does not reach that far.
+    #[error("the permit does not reach these data")]
+    Denied,
+    /// There is no such row.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// Something of that name or id exists.
+    #[error("such a {0} exists already")]
+    Conflict(&'static str),
+    /// Not a cursor that this list gave.
+    #[error("`{0}` is not a cursor of this list: begin at the first page")]
+    Cursor(String),
+    /// A value that the database cannot hold.
+    #[error("`{0}` is out of range")]
+    Range(&'static str),
+    /// A column holds what this release cannot read.
+    #[error("column `{0}` holds a value that cannot be read: restore the database from a backup")]
+    Corrupt(&'static str),
+    /// A sealed value or key does not open.
+    #[error("a sealed {what} does not open ({source}): restore the database from a backup")]
+    Sealed {
+        /// Which value.
+        what: &'static str,
+        /// Why.
+        source: vault::OpenError,
+    },
+    /// The owner's keys are not there: it was deleted.
+    #[error("the keys of these data were destroyed")]
+    KeyDestroyed,
+    /// The kernel gave no entropy.
+    #[error("the kernel gave no entropy")]
+    Entropy,
+    /// No space is left; writing goes on by itself once there is.
+    #[error("the database's disk is full: free space; writing goes on by itself")]
+    DiskFull,
+    /// The file or its folder became read-only.
+    #[error("the database cannot be written: check owner, mode and mount of its folder")]
+    ReadOnly,
+    /// Another process held the database for too long.
+    #[error("the database is locked by another process: stop it")]
+    Locked,
+    /// The server or the disk did not answer. Whether the last write is there is unknown; it is safe to repeat.
+    #[error("the database cannot be reached ({0}): check that it runs; the connection comes back by itself")]
+    Unreachable(String),
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// The closure of a write panicked; nothing of it was kept.
+    #[error("the write failed by a defect of this program; nothing of it was kept")]
+    Panicked,
+    /// Anything else that the engine said.
+    #[error("the database said: {0}")]
+    Database(String),
+}
+
+/// Says why a write was not kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError<E> {
+    /// The closure said no; nothing of it was kept.
+    #[error("{0}")]
+    Work(E),
+    /// The store could not keep it.
+    #[error("{0}")]
+    Store(StoreError),
+}
+
+// === impl StoreError ===
+
+impl StoreError {
+    /// The engine's code behind an error: a SQLite result code or a SQLSTATE.
+    pub(crate) fn code_of(error: &sqlx::Error) -> Option<String> {
+        match error {
+            sqlx::Error::Database(said) => said.code().map(|code| code.into_owned()),
+            _ => None,
+        }
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(said) => {
+                let code = said.code().unwrap_or_default();
+                of_code(&code, said.is_unique_violation()).unwrap_or_else(|| Self::Database(said.to_string()))
+            }
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Protocol(_) => Self::Unreachable(error.to_string()),
+            sqlx::Error::PoolClosed => Self::Closed,
+            _ => Self::Database(error.to_string()),
+        }
+    }
+}
+
+/// Reads SQLite result codes (numbers; the low byte is the primary one) and SQLSTATEs (five characters).
+fn of_code(code: &str, unique: bool) -> Option<StoreError> {
+    if unique {
+        return Some(StoreError::Conflict("row"));
+    }
+    let sqlite = (code.len() != 5).then(|| code.parse::<u32>().ok()).flatten();
+    match (sqlite.map(|code| code & 0xff), code.get(..2)) {
+        (Some(5 | 6), _) => Some(StoreError::Locked),
+        (Some(8), _) => Some(StoreError::ReadOnly),
+        (Some(13), _) => Some(StoreError::DiskFull),
+        (Some(7 | 9 | 10 | 11 | 14 | 26), _) => Some(StoreError::Unreachable(format!("SQLite code {code}"))),
+        (Some(_), _) => None,
+        (None, _) if code == "53100" => Some(StoreError::DiskFull),
+        (None, _) if code == "25006" => Some(StoreError::ReadOnly),
+        (None, _) if code == "55P03" => Some(StoreError::Locked),
+        (None, Some("08" | "28" | "3D" | "53" | "57" | "58")) => {
+            Some(StoreError::Unreachable(format!("SQLSTATE {code}")))
+        }
+        (None, _) => None,
+    }
+}
+
+// === impl WriteError ===
+
+impl<E> From<StoreError> for WriteError<E> {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<WriteError<Self>> for StoreError {
+    fn from(error: WriteError<Self>) -> Self {
+        match error {
+            WriteError::Work(error) | WriteError::Store(error) => error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_both_engines_say_the_same_things() {
+        assert_eq!(of_code("13", false), Some(StoreError::DiskFull));
+        assert_eq!(of_code("53100", false), Some(StoreError::DiskFull));
+        assert_eq!(of_code("1032", false), Some(StoreError::ReadOnly), "SQLITE_READONLY_DBMOVED");
+        assert_eq!(of_code("25006", false), Some(StoreError::ReadOnly));
+        assert_eq!(of_code("517", false), Some(StoreError::Locked), "SQLITE_BUSY_SNAPSHOT");
+        assert_eq!(of_code("2067", true), Some(StoreError::Conflict("row")));
+        assert_eq!(of_code("23505", true), Some(StoreError::Conflict("row")));
+        assert_eq!(of_code("1", false), None);
+        assert_eq!(of_code("42601", false), None);
+    }
+}

@@ -1,0 +1,7 @@
+//! OPS-2 and OPS-3: secrets where they must not be, and bad input over the API.
+
+mod input;
+mod secrets;
+
+pub(super) use input::ops_3;
+pub(super) use secrets::ops_2;

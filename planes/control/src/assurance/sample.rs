@@ -1,0 +1,56 @@
+//! What probes look at: active tenants, their data planes, executions that have ended.
+
+use super::NoMeans;
+use crate::app::App;
+use std::collections::BTreeSet;
+use store::{DataPlaneRow, ExecState, Execution, ExecutionFilter, LIMIT_MAX, Page, Tenant, TenantState};
+use terms::{Action, Permit, Scope, TenantId};
+
+/// Most tenants that are searched for an execution: the newest page of them has one in any system that is used.
+const SEARCHED_MAX: usize = 50;
+
+/// The permit to look at anything.
+pub(super) fn permit(app: &App) -> Result<Permit, NoMeans> {
+    Ok(app.own_permit(Action::RunAssurance, Scope::Platform)?)
+}
+
+/// Active tenants, one page of them.
+pub(super) async fn tenants(app: &App) -> Result<Vec<Tenant>, NoMeans> {
+    let permit = permit(app)?;
+    let (tenants, _) = app.store.read().await?.tenants().list(&permit, &Page::first(LIMIT_MAX)).await?;
+    Ok(tenants.into_iter().filter(|tenant| tenant.state == TenantState::Active).collect())
+}
+
+/// The data planes of active tenants.
+pub(super) async fn data_planes(app: &App) -> Result<Vec<DataPlaneRow>, NoMeans> {
+    let active: BTreeSet<TenantId> = tenants(app).await?.into_iter().map(|tenant| tenant.id).collect();
+    let permit = permit(app)?;
+    let page = Page::first(LIMIT_MAX);
+    let (planes, _) = app.store.read().await?.workloads().list_data_planes(&permit, &page).await?;
+    Ok(planes.into_iter().filter(|plane| active.contains(&plane.tenant)).collect())
+}
+
+/// A data plane and the newest execution that ended there by itself.
+pub(super) async fn ended(app: &App) -> Result<Option<(DataPlaneRow, Execution)>, NoMeans> {
+    for plane in data_planes(app).await?.into_iter().take(SEARCHED_MAX) {
+        for state in [ExecState::Completed, ExecState::Faulted] {
+            if let Some(execution) = newest(app, plane.tenant, state, 1).await?.pop() {
+                return Ok(Some((plane, execution)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// A tenant's newest executions in one state.
+pub(super) async fn newest(
+    app: &App,
+    tenant: TenantId,
+    state: ExecState,
+    limit: u32,
+) -> Result<Vec<Execution>, NoMeans> {
+    let filter = ExecutionFilter { workflow: None, state: Some(state) };
+    let (permit, page) = (permit(app)?, Page::first(limit));
+    let (rows, _) = app.store.read().await?.executions().list(&permit, tenant, &filter, &page).await?;
+    Ok(rows)
+}

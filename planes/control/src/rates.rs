@@ -1,0 +1,58 @@
+//! How fast callers may ask: token buckets by address before we know them, by actor after.
+
+use crate::config::Rates as Config;
+use serve::rate::{RateLimiter, RetryAfterMs};
+use std::net::IpAddr;
+use terms::{Actor, Timestamp};
+
+/// Most addresses or callers that are told apart; beyond, the oldest are forgotten and counted.
+const KEYS_MAX: usize = 65_536;
+
+/// The buckets.
+pub(crate) struct Rates {
+    public: RateLimiter<IpAddr>,
+    refused: RateLimiter<IpAddr>,
+    callers: RateLimiter<Actor>,
+    enrolling: RateLimiter<IpAddr>,
+}
+
+impl Rates {
+    /// Fills the buckets.
+    pub(crate) fn new(config: &Config) -> Self {
+        let bucket = |per_second: u32| (per_second, per_second.saturating_mul(2), KEYS_MAX);
+        let make = |(rate, burst, keys)| RateLimiter::new(rate, burst, keys);
+        let (rate, burst, keys) = bucket(config.per_caller);
+        Self {
+            public: make(bucket(config.per_address)),
+            refused: make(bucket(config.refused_credentials)),
+            callers: RateLimiter::new(rate, burst, keys),
+            enrolling: make(bucket(config.refused_credentials)),
+        }
+    }
+
+    /// A request to a public route.
+    pub(crate) fn public(&self, address: IpAddr, now: Timestamp) -> Result<(), RetryAfterMs> {
+        self.public.check(&address, now)
+    }
+
+    /// Whether `address` may show another credential, after those that were refused.
+    pub(crate) fn before_credential(&self, address: IpAddr, now: Timestamp) -> Result<(), RetryAfterMs> {
+        self.refused.peek(&address, now)
+    }
+
+    /// A credential of `address` was refused.
+    pub(crate) fn credential_refused(&self, address: IpAddr, now: Timestamp) {
+        // Whether the bucket is empty matters to the next request, not to this one.
+        let _empty = self.refused.check(&address, now);
+    }
+
+    /// A request of a known caller; those who enrol are told apart by address.
+    pub(crate) fn caller(&self, actor: Actor, address: IpAddr, now: Timestamp) -> Result<(), RetryAfterMs> {
+        match actor {
+            Actor::Enrolling => self.enrolling.check(&address, now),
+            Actor::Operator(_) | Actor::DataPlane(_) | Actor::Sidecar(..) | Actor::Node(_) | Actor::System => {
+                self.callers.check(&actor, now)
+            }
+        }
+    }
+}
