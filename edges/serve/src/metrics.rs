@@ -50,7 +50,6 @@ impl Metrics {
 }
 
 /// Serves `metrics` at `/metrics`.
-#[must_use]
 pub fn router(metrics: Metrics) -> Router {
     Router::new().route("/metrics", get(scrape)).with_state(metrics)
 }
