@@ -47,7 +47,7 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     host::process::harden_self().context("this process cannot protect its memory")?;
     host::logs::init(host::logs::LogFormat::Json, "info")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    Ok(runtime.block_on(control::run(config, host::signals::stop_signal()))?)
+    Ok(runtime.block_on(async { control::run(config, host::signals::stop_signal()).await })?)
 }
 
 fn load(file: &std::path::Path) -> anyhow::Result<Config> {

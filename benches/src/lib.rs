@@ -1,1 +1,0 @@
-//! Benchmarks, printed as ratios against the physical limit in the same run.
