@@ -28,6 +28,7 @@ impl<S: Source> AssuranceResults<'_, S> {
     /// # Errors
     /// [`StoreError`].
     pub async fn latest(&mut self, permit: &Permit) -> Result<Vec<AssuranceResult>, StoreError> {
+        reach_platform(permit)?;
         let statement = sql(
             "SELECT control, time, outcome, facts, evidence_digest FROM assurance_results AS r \
              WHERE time = (SELECT max(time) FROM assurance_results WHERE control = r.control) ORDER BY control",
@@ -53,6 +54,7 @@ impl AssuranceResults<'_, Tx> {
     /// # Errors
     /// [`StoreError`].
     pub async fn insert(&mut self, permit: &Permit, result: &AssuranceResult) -> Result<(), StoreError> {
+        reach_platform(permit)?;
         let statement =
             sql("INSERT INTO assurance_results (control, time, outcome, facts, evidence_digest) \
                              VALUES ($1, $2, $3, $4, $5) ON CONFLICT (control, time) DO NOTHING")

@@ -16,12 +16,15 @@ use crate::app::App;
 use crate::body::Strict;
 use crate::ctx::Ctx;
 use crate::refusal::{Answer, Refusal};
-use ::assurance::{Catalogue, CheckOutcome, Control, ControlId, Evidence, Observation, Release, judge};
+use ::assurance::{
+    Catalogue, CheckOutcome, Control, ControlId, Evidence, Finding, Observation, Release, judge,
+};
 use api::Code;
 use api::assurance::{FindingView, Findings, RunAssurance};
 use axum::Json;
 use core::pin::Pin;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 use store::{AssuranceResult, StoreError};
 use terms::Permit;
@@ -109,7 +112,7 @@ async fn check(app: &App, control: ControlId) -> Evidence {
             Err(_elapsed) => Observation::NotRun(format!("no result within {} s", PROBE_TIME.as_secs())),
         },
     };
-    Evidence::new(control, app.clock.now(), judge(control, &observation))
+    Evidence::new(control, app.clock.now(), ordered(judge(control, &observation)))
 }
 
 /// Keeps all results of a run in one commit, with an audit entry for each.
@@ -152,8 +155,8 @@ fn row(evidence: &Evidence) -> Answer<AssuranceResult> {
 
 /// A kept result as it is shown. One that was edited since proves nothing.
 fn restored(control: &Control, row: AssuranceResult) -> FindingView {
-    let evidence = row.outcome.parse().ok().zip(serde_json::from_str(&row.facts).ok()).zip(row.evidence_digest);
-    let evidence = evidence.map(|((outcome, detail), digest)| Evidence {
+    let parts = row.outcome.parse().ok().zip(serde_json::from_str(&row.facts).ok()).zip(row.evidence_digest);
+    let evidence = parts.map(|((outcome, detail), digest)| Evidence {
         control: control.id,
         outcome,
         time: row.time,
@@ -164,29 +167,33 @@ fn restored(control: &Control, row: AssuranceResult) -> FindingView {
         Some(evidence) => view(&evidence),
         None => {
             let mut finding = never(control, CheckOutcome::NotRun);
-            finding.facts.insert("reason".to_owned(), "the kept evidence was edited: run it again".to_owned());
+            finding
+                .facts
+                .insert("reason".to_owned(), "the kept evidence was edited: run it again".to_owned());
             finding
         }
     }
 }
 
 fn view(evidence: &Evidence) -> FindingView {
-    let mut facts: BTreeMap<String, String> = BTreeMap::new();
-    for (name, value) in &evidence.detail {
-        facts
-            .entry(name.clone())
-            .and_modify(|seen| {
-                seen.push_str(", ");
-                seen.push_str(value);
-            })
-            .or_insert_with(|| value.clone());
-    }
     FindingView {
         time: Some(evidence.time),
-        facts,
+        facts: evidence.detail.iter().cloned().collect(),
         evidence_digest: Some(evidence.digest),
         ..never(evidence.control.control(), evidence.outcome)
     }
+}
+
+/// A finding whose facts stand in the order of their names, each name once: as they are kept, shown, and digested.
+fn ordered(finding: Finding) -> Finding {
+    let mut facts: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in finding.facts {
+        match facts.entry(name) {
+            Entry::Vacant(place) => drop(place.insert(value)),
+            Entry::Occupied(mut seen) => seen.get_mut().push_str(&format!(", {value}")),
+        }
+    }
+    Finding { facts: facts.into_iter().collect(), ..finding }
 }
 
 /// A finding without evidence.
@@ -225,7 +232,6 @@ impl From<StoreError> for NoMeans {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ::assurance::Finding;
     use terms::Timestamp;
 
     #[test]
@@ -268,6 +274,6 @@ mod tests {
         let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let facts = vec![fact("found in", "a"), fact("alg", "ES256"), fact("found in", "b")];
         let finding = Finding { outcome: CheckOutcome::Fail, facts };
-        Evidence::new(ControlId::Plan1, Timestamp::from_unix_s(1_795_507_200), finding)
+        Evidence::new(ControlId::Plan1, Timestamp::from_unix_s(1_795_507_200), ordered(finding))
     }
 }

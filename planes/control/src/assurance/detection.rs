@@ -38,7 +38,11 @@ pub(super) async fn det_4(app: &App) -> Looked {
         expires_at,
         subject,
     });
-    Ok(Observation::Certificates(CertificateWatch { now, certificates: certificates.collect(), drill: drill(now) }))
+    Ok(Observation::Certificates(CertificateWatch {
+        now,
+        certificates: certificates.collect(),
+        drill: drill(now),
+    }))
 }
 
 /// When a certificate of which only the end is known began, at the latest.

@@ -37,7 +37,8 @@ pub(super) async fn meter_1(app: &App) -> Looked {
     let beats = metered.iter().flat_map(|m| m.beats.iter().map(move |beat| (&m.sidecar, beat)));
     let newest = beats.max_by_key(|(_, beat)| beat.received_at);
     let (sidecar, beat) = newest.ok_or_else(none_stored)?;
-    let opened = Opened::new(&beat.envelope).ok_or_else(|| NoMeans::new("the newest heartbeat is no envelope"))?;
+    let opened =
+        Opened::new(&beat.envelope).ok_or_else(|| NoMeans::new("the newest heartbeat is no envelope"))?;
     let (flips_tried, flips_accepted) = opened.flips(&sidecar.public_key);
     Ok(Observation::HeartbeatSignature(HeartbeatSignature {
         length: opened.signature.len(),
@@ -52,7 +53,8 @@ pub(super) async fn meter_1(app: &App) -> Looked {
 pub(super) async fn meter_2(app: &App) -> Looked {
     let (metered, counted) = standing_still(app).await?;
     let live = metered.iter().max_by_key(|m| m.sidecar.last_received).ok_or_else(none_stored)?;
-    let mut rows = drill::counter_rows(&state(&live.sidecar), app.clock.now(), app.config.metering.interval_ms);
+    let mut rows =
+        drill::counter_rows(&state(&live.sidecar), app.clock.now(), app.config.metering.interval_ms);
     let gaps = reported_gaps(app).await?;
     let mut sworn = Totals::default();
     for Metered { sidecar, beats } in &metered {

@@ -106,7 +106,8 @@ impl OwnApi {
             return Ok(Self { client: Client::new(tls, OPTIONS), base: app.config.public_url.clone() });
         }
         let expected = SpiffeId::new(app.domain.clone(), Workload::ControlPlane);
-        let tls = tls::client_config_for_workload(&public_roots(app)?, None, expected).map_err(NoMeans::new)?;
+        let tls =
+            tls::client_config_for_workload(&public_roots(app)?, None, expected).map_err(NoMeans::new)?;
         let base = format!("https://{}", listeners(app)?.api);
         Ok(Self { client: Client::new(tls, OPTIONS), base })
     }
@@ -147,7 +148,12 @@ mod tests {
 
     #[test]
     fn a_ready_file_without_addresses_says_nothing() {
-        for text in ["", "{}", r#"{"address":"x","metrics_url":"https://127.0.0.1:1/"}"#, r#"{"address":"127.0.0.1:1","metrics_url":"http://127.0.0.1:1/"}"#] {
+        for text in [
+            "",
+            "{}",
+            r#"{"address":"x","metrics_url":"https://127.0.0.1:1/"}"#,
+            r#"{"address":"127.0.0.1:1","metrics_url":"http://127.0.0.1:1/"}"#,
+        ] {
             assert_eq!(read_ready(text.as_bytes()), None, "{text}");
         }
     }

@@ -102,7 +102,9 @@ fn was_served_ahead(records: &[KeyRecord], publish_ms: i64) -> bool {
 /// Plans on their way whose key is no longer served, and executions that were given up for a key since the last
 /// rotation began.
 async fn casualties(app: &App, keys: &[Value], records: &[KeyRecord]) -> Result<(u64, u64), NoMeans> {
-    let is_served = |record: &&KeyRecord| keys.iter().any(|key| key.get("kid").and_then(Value::as_str) == Some(record.kid.as_str()));
+    let is_served = |record: &&KeyRecord| {
+        keys.iter().any(|key| key.get("kid").and_then(Value::as_str) == Some(record.kid.as_str()))
+    };
     let oldest_served = records.iter().filter(is_served).map(|record| record.created_at).min();
     let rotated_at = records.iter().map(|record| record.created_at).max();
     let valid_from = app.clock.now().plus_ms(-LIFETIME_S * 1_000);
@@ -136,7 +138,9 @@ pub(super) async fn plan_3(app: &App) -> Looked {
     let ended = sample::ended(app).await?;
     let plane = match &ended {
         Some((plane, _)) => plane.clone(),
-        None => sample::data_planes(app).await?.pop().ok_or_else(|| NoMeans::new("there is no data plane"))?,
+        None => {
+            sample::data_planes(app).await?.pop().ok_or_else(|| NoMeans::new("there is no data plane"))?
+        }
     };
     let peer = Peer::new(app, plane)?;
     let mut rows = Vec::new();
@@ -170,7 +174,8 @@ async fn admitted(peer: &Peer<'_>, attacks: &[Attack]) -> Result<&'static str, N
 /// same id.
 pub(super) async fn plan_4(app: &App) -> Looked {
     let ended = sample::ended(app).await?;
-    let (plane, execution) = ended.ok_or_else(|| NoMeans::new("no execution has ended yet: run a workflow first"))?;
+    let (plane, execution) =
+        ended.ok_or_else(|| NoMeans::new("no execution has ended yet: run a workflow first"))?;
     let peer = Peer::new(app, plane)?;
     if !peer.knows(execution.id).await? {
         return Err(NoMeans::new("the data plane has forgotten the newest execution: run a workflow first"));
@@ -240,7 +245,9 @@ mod tests {
     fn only_an_execution_that_was_given_up_for_its_key_counts() {
         let given_up = |why: &str| format!(r#"{{"stage":{{"given_up":{why}}}}}"#);
         assert!(is_refused_for_its_key(&given_up(r#"{"refused":"plan.bad_signature"}"#)));
-        for other in [given_up(r#"{"refused":"plan.malformed"}"#), given_up(r#""undelivered""#), String::new()] {
+        for other in
+            [given_up(r#"{"refused":"plan.malformed"}"#), given_up(r#""undelivered""#), String::new()]
+        {
             assert!(!is_refused_for_its_key(&other), "{other}");
         }
     }

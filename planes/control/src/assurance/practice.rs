@@ -3,5 +3,5 @@
 mod input;
 mod secrets;
 
-pub(super) use input::ops_3;
-pub(super) use secrets::ops_2;
+pub(in crate::assurance) use input::ops_3;
+pub(in crate::assurance) use secrets::ops_2;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use store::{DataPlaneRow, ExecState, Execution, ExecutionFilter, LIMIT_MAX, Page, Tenant, TenantState};
 use terms::{Action, Permit, Scope, TenantId};
 
-/// Most tenants that are searched for an execution: the newest page of them has one in any system that is used.
+/// Most tenants that are searched for the newest execution.
 const SEARCHED_MAX: usize = 50;
 
 /// The permit to look at anything.
@@ -30,16 +30,19 @@ pub(super) async fn data_planes(app: &App) -> Result<Vec<DataPlaneRow>, NoMeans>
     Ok(planes.into_iter().filter(|plane| active.contains(&plane.tenant)).collect())
 }
 
-/// A data plane and the newest execution that ended there by itself.
+/// The newest execution that ended by itself, and the data plane where it did.
 pub(super) async fn ended(app: &App) -> Result<Option<(DataPlaneRow, Execution)>, NoMeans> {
+    let mut newest_ended: Option<(DataPlaneRow, Execution)> = None;
     for plane in data_planes(app).await?.into_iter().take(SEARCHED_MAX) {
         for state in [ExecState::Completed, ExecState::Faulted] {
-            if let Some(execution) = newest(app, plane.tenant, state, 1).await?.pop() {
-                return Ok(Some((plane, execution)));
+            let found = newest(app, plane.tenant, state, 1).await?.pop();
+            let is_newer = |row: &Execution| newest_ended.as_ref().is_none_or(|(_, best)| row.id > best.id);
+            if let Some(execution) = found.filter(is_newer) {
+                newest_ended = Some((plane.clone(), execution));
             }
         }
     }
-    Ok(None)
+    Ok(newest_ended)
 }
 
 /// A tenant's newest executions in one state.

@@ -20,7 +20,11 @@ pub(super) fn counter_rows(live: &SidecarState, now: Timestamp, interval_ms: u64
     let good = following(&state, now);
     let tries = [
         ("same-bytes-again", "duplicate", next.clone()),
-        ("same-counter-other-bytes", "equivocation", Heartbeat { release: "other".to_owned(), ..next.clone() }),
+        (
+            "same-counter-other-bytes",
+            "equivocation",
+            Heartbeat { release: "other".to_owned(), ..next.clone() },
+        ),
         ("lower-counter", "replay", Heartbeat { counter: next.counter - 1, ..next.clone() }),
         ("other-chain", "chain_broken", Heartbeat { prev: Digest::sha256(b"other"), ..good.clone() }),
         ("lower-totals", "totals_went_back", Heartbeat { totals: live.sworn, ..good.clone() }),
@@ -89,7 +93,9 @@ fn code(verdict: &Verdict) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ::assurance::{COUNTER_ROWS, CheckOutcome, ControlId, Counting, Observation, RequiredRow, WINDOW_ROWS};
+    use ::assurance::{
+        COUNTER_ROWS, CheckOutcome, ControlId, Counting, Observation, RequiredRow, WINDOW_ROWS,
+    };
     use terms::{SidecarId, TenantId};
     use wire::heartbeat::Totals;
 
@@ -127,7 +133,7 @@ mod tests {
     fn used() -> SidecarState {
         let totals = Totals { steps: 9, ..Totals::default() };
         let prev_digest = Digest::sha256(b"last");
-        let time = NOW.plus_ms(30_000);
+        let time = Timestamp::from_unix_s(NOW.unix_s() + 30);
         SidecarState { epoch: 3, counter: 70, prev_digest, time, totals, sworn: totals, ..fresh() }
     }
 }

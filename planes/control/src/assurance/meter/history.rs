@@ -78,7 +78,9 @@ impl History {
         let grow = |a: &Link, b: &Link| a.totals.iter().zip(&b.totals).all(|(before, now)| before <= now);
         let totals = self.pairs().all(|(a, b)| a.totals.len() == b.totals.len() && grow(a, b));
         [("bytes", bytes), ("counters", counters), ("gaps", gaps), ("chain", chain), ("totals", totals)]
-            .map(|(part, holds)| row(&format!("stored-{part} {id}"), "ok", if holds { "ok" } else { "broken" }))
+            .map(|(part, holds)| {
+                row(&format!("stored-{part} {id}"), "ok", if holds { "ok" } else { "broken" })
+            })
             .to_vec()
     }
 
@@ -86,7 +88,8 @@ impl History {
     pub(super) fn window_row(&self, interval_ms: u64) -> Row {
         let outside = self.links.iter().filter(|link| link.accepted && !link.is_timely(interval_ms)).count();
         let back = self.pairs().filter(|(a, b)| a.accepted && b.accepted && b.time < a.time).count();
-        let actual = if outside + back == 0 { "ok".to_owned() } else { format!("{} outside", outside + back) };
+        let actual =
+            if outside + back == 0 { "ok".to_owned() } else { format!("{} outside", outside + back) };
         row(&format!("stored-heartbeats {}", self.sidecar), "ok", &actual)
     }
 
@@ -168,7 +171,10 @@ mod tests {
             let mut beats = chain();
             edit(&mut beats);
             let broken = broken(&History::new(&sidecar(), &beats).rows(&Reported::default()));
-            assert!(broken.iter().any(|name| name.starts_with(&format!("stored-{part} "))), "{part}: {broken:?}");
+            assert!(
+                broken.iter().any(|name| name.starts_with(&format!("stored-{part} "))),
+                "{part}: {broken:?}"
+            );
         }
     }
 
@@ -209,7 +215,7 @@ mod tests {
     fn chain() -> Vec<StoredBeat> {
         let (key, _) = SidecarKey::generate().unwrap();
         let mut chain = Chain::enrolled(sidecar().id, sidecar().tenant).restarted();
-        (1..=4)
+        (1..=4_u8)
             .map(|n| {
                 let now = Timestamp::from_unix_s(1_000 + 10 * i64::from(n));
                 let link = chain.next(made(now, u64::from(n))).unwrap();

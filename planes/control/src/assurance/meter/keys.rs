@@ -36,8 +36,13 @@ pub(super) async fn second_enrolment(
     let now = app.clock.now();
     let permit = sample::permit(app)?;
     let (kind, digest) = (EnrolmentKind::Sidecar, token.digest());
-    let row =
-        EnrolmentToken { digest, kind, tenant: Some(tenant), expires_at: now.plus_ms(TOKEN_MS), used_at: None };
+    let row = EnrolmentToken {
+        digest,
+        kind,
+        tenant: Some(tenant),
+        expires_at: now.plus_ms(TOKEN_MS),
+        used_at: None,
+    };
     let used = app.store.write(move |tx| {
         Box::pin(async move {
             tx.enrolments().insert(&permit, &row, now).await.map_err(store::Redeem::from)?;
@@ -46,12 +51,8 @@ pub(super) async fn second_enrolment(
     });
     used.await.map_err(NoMeans::new)?;
     let body = json!({ "csr": "", "public_key": STANDARD.encode(public_key) }).to_string();
-    let sent = Sent {
-        method: Method::POST,
-        path: "/v1/enrol",
-        content_type: "application/json",
-        body: body.into(),
-    };
+    let sent =
+        Sent { method: Method::POST, path: "/v1/enrol", content_type: "application/json", body: body.into() };
     OwnApi::new(app)?.code(&token, sent).await
 }
 
@@ -83,7 +84,9 @@ fn is_private_key_of(pkcs8: &[u8], public_keys: &BTreeSet<[u8; 32]>) -> bool {
 /// cannot even see them.
 pub(super) fn file_mode(state_dir: &Path, tenants: &BTreeSet<TenantId>) -> Seen {
     let site = state_dir.parent().unwrap_or(state_dir);
-    let seen = tenants.iter().map(|tenant| one_file_mode(&site.join(format!("meter-{tenant}")).join("metering.key")));
+    let seen = tenants
+        .iter()
+        .map(|tenant| one_file_mode(&site.join(format!("meter-{tenant}")).join("metering.key")));
     let seen: Vec<Seen> = seen.collect();
     let wrong = seen.iter().find(|seen| seen.actual != seen.expected).cloned();
     let first = || seen.first().cloned().unwrap_or_else(|| equal("there is none"));
@@ -96,7 +99,9 @@ fn one_file_mode(path: &Path) -> Seen {
             expected: "0600".to_owned(),
             actual: format!("{:04o}", file.permissions().mode() & 0o7777),
         },
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => equal("out of the control plane's reach"),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            equal("out of the control plane's reach")
+        }
         Err(_) => equal("not on this host"),
     }
 }

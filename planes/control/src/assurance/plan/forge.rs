@@ -79,7 +79,8 @@ impl Forge {
 
     /// Every attack of PLAN-3, each on an execution of its own.
     pub(super) fn attacks(&self) -> Result<Vec<Attack>, NoMeans> {
-        let attacks = [self.headers()?, self.keys()?, self.times()?, self.strangers()?, self.flips()?, self.shapes()?];
+        let attacks =
+            [self.headers()?, self.keys()?, self.times()?, self.strangers()?, self.flips()?, self.shapes()?];
         Ok(attacks.into_iter().flatten().collect())
     }
 
@@ -112,8 +113,10 @@ impl Forge {
     fn keys(&self) -> Result<Vec<Attack>, NoMeans> {
         let (foreign, foreign_pkcs8) = PlanSigner::generate().map_err(NoMeans::new)?;
         let foreign_key = pair(&ECDSA_P256_SHA256_FIXED_SIGNING, &foreign_pkcs8)?;
-        let other_pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &SystemRandom::new());
-        let other_curve = pair(&ECDSA_P384_SHA384_FIXED_SIGNING, other_pkcs8.map_err(NoMeans::new)?.as_ref())?;
+        let other_pkcs8 =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &SystemRandom::new());
+        let other_curve =
+            pair(&ECDSA_P384_SHA384_FIXED_SIGNING, other_pkcs8.map_err(NoMeans::new)?.as_ref())?;
 
         let mut header = self.header();
         set(&mut header, "kid", json!(foreign.kid()));
@@ -177,7 +180,8 @@ impl Forge {
         let header = self.blank(self.now)?;
         let token = self.token(&self.header(), &header.claims)?;
         let (head, rest) = token.split_once('.').unwrap_or_default();
-        let head = String::from_utf8(URL_SAFE_NO_PAD.decode(head).map_err(NoMeans::new)?).map_err(NoMeans::new)?;
+        let head =
+            String::from_utf8(URL_SAFE_NO_PAD.decode(head).map_err(NoMeans::new)?).map_err(NoMeans::new)?;
         let head = head.replace(&self.kid, &other_kid(&self.kid));
         let token = format!("{}.{rest}", URL_SAFE_NO_PAD.encode(head));
         let header = header.attack("flipped-byte-in-header", "plan.unknown_key", token);
@@ -307,7 +311,12 @@ mod tests {
     fn each_attack_is_refused_by_our_own_rules_with_the_code_that_its_row_expects() {
         let (forge, jwks) = forge();
         for attack in forge.attacks().unwrap() {
-            assert_eq!(gate(&forge, &jwks, &mut Admission::new(), &attack), attack.expected, "{}", attack.name);
+            assert_eq!(
+                gate(&forge, &jwks, &mut Admission::new(), &attack),
+                attack.expected,
+                "{}",
+                attack.name
+            );
         }
     }
 

@@ -92,12 +92,17 @@ mod tests {
     fn a_token_of_ours_comes_apart_and_verifies_with_its_own_key_alone() {
         let (signer, _) = PlanSigner::generate().unwrap();
         let taken = TakenApart::new(&signer.sign(&claims()).unwrap()).unwrap();
-        assert_eq!((taken.header_text("alg").as_str(), taken.claim_text("iss").as_str()), ("ES256", "https://x"));
+        assert_eq!(
+            (taken.header_text("alg").as_str(), taken.claim_text("iss").as_str()),
+            ("ES256", "https://x")
+        );
         assert_eq!(taken.claim_number("exp") - taken.claim_number("iat"), 300);
         assert!(taken.is_signed_by(&json!({ "keys": [signer.jwk()] })));
         let other = PlanSigner::generate().unwrap().0.jwk();
         let disguised = json!({ "kid": signer.kid(), "x": other.x, "y": other.y });
-        for wrong in [json!({ "keys": [other] }), json!({ "keys": [disguised] }), json!({ "keys": [] }), json!([])] {
+        for wrong in
+            [json!({ "keys": [other] }), json!({ "keys": [disguised] }), json!({ "keys": [] }), json!([])]
+        {
             assert!(!taken.is_signed_by(&wrong), "{wrong}");
         }
     }

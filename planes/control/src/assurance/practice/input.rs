@@ -35,12 +35,12 @@ struct Input {
 }
 
 /// OPS-3: each kind of bad input, and what the audit log says that it changed.
-pub(super) async fn ops_3(app: &App) -> Looked {
+pub(in crate::assurance) async fn ops_3(app: &App) -> Looked {
     let now = app.clock.now();
     let token = Token::mint("operator", &app.entropy::<32>()?);
     let operator = OperatorId::mint(now, app.entropy()?);
     let expires_at = Some(now.plus_ms(OPERATOR_MS));
-    let before = app.store.read().await?.audit().head().await?.size;
+    let before = app.store.read().await?.audit_log().head().await?.size;
     app.operators.accept(token.digest(), OperatorToken { operator, expires_at });
     let api = OwnApi::new(app)?;
     let absent = TenantId::mint(now, app.entropy()?);
@@ -66,7 +66,7 @@ async fn deeds(app: &App, actor: Actor, before: u64) -> Result<u64, NoMeans> {
     let mut page = Page::first(LIMIT_MAX);
     let mut deeds = 0;
     for _ in 0..PAGES_MAX {
-        let (rows, next) = app.store.read().await?.audit().list(&permit, None, &page).await?;
+        let (rows, next) = app.store.read().await?.audit_log().list(&permit, &page).await?;
         let is_old = rows.last().is_none_or(|row| row.index <= before);
         let entries = rows.into_iter().filter(|row| row.index >= before).filter_map(|row| row.entry);
         let own = entries.filter(|entry| entry.actor == actor && entry.outcome == EventOutcome::Success);

@@ -39,7 +39,8 @@ const TEXTS: [(&str, &str); 5] = [
 
 /// Files that hold secrets because they are made for it: 0600, each in its owner's folder. Databases and journals are
 /// sealed, which is DATA-1's affair.
-const KEY_FILES: [&str; 5] = ["operator.token", "enrol.token", "identity.pem", "identity.request", "palisade.db"];
+const KEY_FILES: [&str; 5] =
+    ["operator.token", "enrol.token", "identity.pem", "identity.request", "palisade.db"];
 
 /// Secrets that are looked for: shapes, and what is known.
 struct Wanted {
@@ -47,7 +48,7 @@ struct Wanted {
 }
 
 /// OPS-2: what this process can read, searched for anything that has the form of a secret, and for the root key.
-pub(super) async fn ops_2(app: &App) -> Looked {
+pub(in crate::assurance) async fn ops_2(app: &App) -> Looked {
     let wanted = Wanted::new(&app.config.root_key_file)?;
     let kept = kept_texts(app).await?;
     let mut keep_out = vec![app.config.root_key_file.clone()];
@@ -55,7 +56,8 @@ pub(super) async fn ops_2(app: &App) -> Looked {
     keep_out.extend(app.config.database.url_file.clone());
     let folders = folders(&app.config.state_dir);
     let search = move || {
-        let mut search = SecretSearch { secrets_sought: wanted.count(), bytes_searched: 0, found_in: Vec::new() };
+        let mut search =
+            SecretSearch { secrets_sought: wanted.count(), bytes_searched: 0, found_in: Vec::new() };
         for (place, text) in &kept {
             wanted.look(place, text, &mut search);
         }
@@ -76,7 +78,7 @@ async fn kept_texts(app: &App) -> Result<Vec<(&'static str, Vec<u8>)>, NoMeans> 
     let permit = sample::permit(app)?;
     let mut reader = app.store.read().await?;
     let page = Page::first(LIMIT_MAX);
-    let (entries, _) = reader.audit().list(&permit, None, &page).await?;
+    let (entries, _) = reader.audit_log().list(&permit, &page).await?;
     let (events, _) = reader.events().list(&permit, &page).await?;
     let mut texts = Vec::with_capacity(entries.len() + events.len());
     for row in entries {
@@ -95,7 +97,8 @@ fn folders(state_dir: &Path) -> Vec<PathBuf> {
     for entry in beside.into_iter().flatten().flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let is_ours = name == "node" || ["data-", "meter-", "run-"].iter().any(|prefix| name.starts_with(prefix));
+        let is_ours =
+            name == "node" || ["data-", "meter-", "run-"].iter().any(|prefix| name.starts_with(prefix));
         if is_ours {
             folders.push(entry.path());
         }
