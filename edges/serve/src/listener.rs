@@ -8,6 +8,8 @@ mod body;
 mod caps;
 mod connection;
 mod service;
+#[cfg(test)]
+mod tests;
 
 use crate::metrics::ListenerMetrics;
 use axum::Router;
