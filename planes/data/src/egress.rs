@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serve::client::AddressRule;
 use serve::tls::{self, Roots, TlsError};
 use serve::{CallError, Client, ClientError, ClientOptions};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use terms::{Digest, ExecutionId, HostPattern};
@@ -161,6 +162,14 @@ impl From<&ClientError> for Failure {
     }
 }
 
+// === impl Exception ===
+
+impl Exception {
+    fn covers(&self, host: &str, port: u16) -> bool {
+        self.port == port && self.host.allows(host)
+    }
+}
+
 // === impl Egress ===
 
 impl Egress {
@@ -171,15 +180,17 @@ impl Egress {
     pub fn new(exceptions: Vec<Exception>) -> Result<Self, TlsError> {
         let public =
             client(&Roots::native(), Arc::new(|_host, addr| addr.port() == 443 && is_public(addr.ip())))?;
-        let with_client = |exception: Exception| {
+        let all: Arc<[Exception]> = exceptions.into();
+        let with_client = |exception: &Exception| {
             let roots = exception.roots.clone().unwrap_or_else(Roots::native);
-            let (port, cidr) = (exception.port, exception.cidr);
-            let rule = Arc::new(move |_: &str, addr: std::net::SocketAddr| {
-                addr.port() == port && cidr.contains(&addr.ip())
+            let all = Arc::clone(&all);
+            // A host may stand for addresses of several entries, such as one of each family.
+            let rule = Arc::new(move |host: &str, addr: SocketAddr| {
+                all.iter().any(|one| one.covers(host, addr.port()) && one.cidr.contains(&addr.ip()))
             });
-            Ok((exception, client(&roots, rule)?))
+            Ok((exception.clone(), client(&roots, rule)?))
         };
-        let exceptions = exceptions.into_iter().map(with_client).collect::<Result<_, TlsError>>()?;
+        let exceptions = all.iter().map(with_client).collect::<Result<_, TlsError>>()?;
         Ok(Self { public, exceptions })
     }
 

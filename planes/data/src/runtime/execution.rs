@@ -253,7 +253,8 @@ impl Execution {
             Some(Past::Waiting(until)) => until,
             Some(Past::Intended) => return Ok(Stepped::End(faulted(Reason::Runtime))),
             None => {
-                let until = self.tick().plus_ms(i64::try_from(ms).unwrap_or(i64::MAX));
+                // The machine counts from what it was told last.
+                let until = self.now.plus_ms(i64::try_from(ms).unwrap_or(i64::MAX));
                 let step = self.step();
                 self.persist(vec![Record::new(Head::Waiting(step, until))]).await?;
                 until
