@@ -4,6 +4,7 @@ mod connector;
 
 pub use connector::AddressRule;
 
+use crate::tls::certificate_alert;
 use bytes::Bytes;
 use connector::Connector;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -15,6 +16,7 @@ use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -183,9 +185,10 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; its `never_sent` says whether a retry is safe for any request.
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
+        let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         match timeout(self.request_timeout, self.pool.request(request)).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(reason(&error)),
+            Ok(Err(error)) => Err(reason(&error, authority)),
             Err(_elapsed) => Err(ClientError::Timeout),
         }
     }
@@ -271,13 +274,16 @@ fn json_request(
     request.body(Full::new(content)).map_err(|error| refused(&error))
 }
 
-/// Finds our own error under the pool's.
-fn reason(error: &legacy::Error) -> ClientError {
+/// Finds our own error, or the peer's refusal of our certificate, under the pool's.
+fn reason(error: &legacy::Error, authority: String) -> ClientError {
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     let mut deepest = error.to_string();
     while let Some(error) = next {
         if let Some(own) = error.downcast_ref::<ClientError>() {
             return own.clone();
+        }
+        if let Some(alert) = error.downcast_ref::<io::Error>().and_then(certificate_alert) {
+            return ClientError::Handshake { authority, reason: alert };
         }
         deepest = error.to_string();
         next = error.source();

@@ -7,7 +7,7 @@ mod roots;
 mod workload;
 
 pub use failure::failure_reason;
-pub(crate) use failure::{is_no_tls13, rustls_error};
+pub(crate) use failure::{certificate_alert, is_no_tls13, rustls_error};
 pub use identity::Identity;
 pub use roots::Roots;
 pub use workload::WrongWorkload;

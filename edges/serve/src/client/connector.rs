@@ -22,6 +22,9 @@ use tokio_rustls::client::TlsStream;
 /// The most addresses of one name that are looked at; more than a name needs, few enough to try in time.
 const MAX_ADDRESSES: usize = 16;
 
+/// The longest part of a refused URL that an error repeats.
+const MAX_ECHO: usize = 200;
+
 /// Whether a host (first) may be called at an address that it stands for (second).
 pub type AddressRule = Arc<dyn Fn(&str, SocketAddr) -> bool + Send + Sync>;
 
@@ -45,7 +48,7 @@ impl Connector {
     }
 
     async fn connect(self, uri: Uri) -> Result<Link, ClientError> {
-        let not_https = || ClientError::NotHttps(uri.to_string());
+        let not_https = || ClientError::NotHttps(uri.to_string().chars().take(MAX_ECHO).collect());
         let host = uri.host().filter(|_| uri.scheme_str() == Some("https")).ok_or_else(not_https)?;
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let name = ServerName::try_from(host.to_owned()).map_err(|_| not_https())?;
@@ -114,7 +117,10 @@ fn refused(authority: String, error: &io::Error) -> ClientError {
 fn untrusted(why: &CertificateError) -> String {
     match why {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".to_owned(),
-        CertificateError::UnknownIssuer => "it comes from an authority that is not trusted here".to_owned(),
+        // An authority of the same name with another key is as foreign as one of another name.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "it comes from an authority that is not trusted here".to_owned()
+        }
         CertificateError::Other(other) => match other.0.downcast_ref::<WrongWorkload>() {
             Some(wrong) => wrong.to_string(),
             None => other.to_string(),

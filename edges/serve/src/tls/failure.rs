@@ -37,3 +37,23 @@ pub(crate) fn is_no_tls13(error: &Error) -> bool {
             )
     )
 }
+
+/// The peer's refusal of our certificate, if that is what broke the connection.
+///
+/// A TLS 1.3 client is done with its handshake before the server looks at its certificate, so the refusal
+/// comes as an error of the first read (RFC 8446, section 4.4.2.4); no request was looked at.
+pub(crate) fn certificate_alert(error: &io::Error) -> Option<String> {
+    match rustls_error(error)? {
+        Error::AlertReceived(
+            alert @ (AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied),
+        ) => Some(format!("it refuses our certificate: {alert:?}")),
+        _ => None,
+    }
+}
