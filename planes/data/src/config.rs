@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use serve::tls::{Roots, TlsError};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use terms::{HostPattern, TenantId};
 use wire::plan::Limits;
 
@@ -170,7 +170,7 @@ fn read_cidr<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<IpNet,
     text.parse().map_err(|_| serde::de::Error::custom("not a CIDR, such as 127.0.0.0/8"))
 }
 
-fn read_text(path: &PathBuf) -> Result<String, ConfigError> {
+fn read_text(path: &Path) -> Result<String, ConfigError> {
     let bytes = host::files::read_bounded(path, ROOTS_MAX)?;
-    String::from_utf8(bytes).map_err(|_| ConfigError::NotText(path.clone()))
+    String::from_utf8(bytes).map_err(|_| ConfigError::NotText(path.to_owned()))
 }

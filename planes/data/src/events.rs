@@ -44,6 +44,8 @@ struct Queue {
     places: HashMap<Kind, u64>,
     taken: u64,
     dropped: u64,
+    /// Taken, and not known to be delivered.
+    in_flight: Vec<SecurityEvent>,
 }
 
 /// What makes two events equal.
@@ -136,7 +138,7 @@ impl Events {
     /// Delivers events for as long as it is polled.
     pub async fn deliver(&self, uplink: &dyn Uplink) {
         loop {
-            if self.queue().waiting.is_empty() {
+            if self.queue().is_empty() {
                 self.0.arrived.notified().await;
             }
             tokio::time::sleep(GATHER).await;
@@ -151,24 +153,35 @@ impl Events {
             if batch.is_empty() {
                 return;
             }
+            // Whoever drops this future leaves the batch to the next one.
             let mut retry_ms = *RETRY_MS.start();
             while let Err(error) = uplink.events(batch.clone()).await {
                 tracing::warn!(%error, retry_ms, events = batch.len(), "security events were not delivered");
                 tokio::time::sleep(Duration::from_millis(retry_ms)).await;
                 retry_ms = retry_ms.saturating_mul(2).min(*RETRY_MS.end());
             }
+            self.delivered();
         }
     }
 
+    /// The next batch; the same one until it is delivered.
     fn take(&self) -> Vec<SecurityEvent> {
         self.note_dropped();
         let mut queue = self.queue();
+        if !queue.in_flight.is_empty() {
+            return queue.in_flight.clone();
+        }
         let count = queue.waiting.len().min(BATCH_MAX);
         let batch: Vec<_> = queue.waiting.drain(..count).collect();
         queue.taken = queue.taken.saturating_add(count as u64);
         let taken = queue.taken;
         queue.places.retain(|_, place| *place >= taken);
+        queue.in_flight.clone_from(&batch);
         batch
+    }
+
+    fn delivered(&self) {
+        self.queue().in_flight.clear();
     }
 
     /// Says how many were dropped, once there is room to say it.
@@ -195,6 +208,12 @@ impl Events {
     }
 }
 
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.in_flight.is_empty()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,10 +236,22 @@ mod tests {
         let events = events();
         events.report(refused("plan.expired", 1));
         let first = events.take();
+        events.delivered();
         events.report(refused("plan.expired", 1));
         let second = events.take();
         assert_eq!((first.len(), second.len()), (1, 1));
         assert_ne!(first[0].id, second[0].id);
+    }
+
+    #[test]
+    fn a_batch_is_taken_again_until_it_is_delivered() {
+        let events = events();
+        events.report(refused("plan.expired", 1));
+        let first = events.take();
+        events.report(refused("plan.bad_signature", 1));
+        assert_eq!(events.take(), first);
+        events.delivered();
+        assert_eq!(events.take().len(), 1);
     }
 
     #[test]
@@ -236,6 +267,7 @@ mod tests {
                 break;
             }
             all.extend(batch);
+            events.delivered();
         }
         let dropped = all.iter().find(|event| event.kind == EventKind::EventsDropped).unwrap();
         assert_eq!((all.len(), dropped.count), (QUEUE_MAX + 1, 7));

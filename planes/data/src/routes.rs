@@ -43,7 +43,6 @@ pub struct Api {
 }
 
 /// The routes.
-#[must_use]
 pub fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route(PLANS_PATH, post(take_plan))
@@ -82,25 +81,26 @@ async fn take_plan(
     State(api): State<Arc<Api>>,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
-    body: Body,
+    mut body: Body,
 ) -> Response {
     let from = peer.addr.ip();
     let taken = async {
-        // Nothing of the body is read before its token has the form of one.
+        // Nothing of the body is kept before its token has the form of one.
         let token = Gate::split(headers.get(HEADER_NAME).map(HeaderValue::as_bytes))?;
-        let plan = read_plan(&headers, body).await?;
+        let plan = read_plan(&headers, &mut body).await?;
         api.gate.take(token, plan, from).await
     };
     match taken.await {
         Ok(accepted) => (StatusCode::ACCEPTED, Json(accepted)).into_response(),
         Err(refusal) => {
             api.gate.refuse(&refusal, from);
+            discard(body).await;
             refused(&refusal).into_response()
         }
     }
 }
 
-async fn read_plan(headers: &HeaderMap, body: Body) -> Result<Bytes, GateRefusal> {
+async fn read_plan(headers: &HeaderMap, body: &mut Body) -> Result<Bytes, GateRefusal> {
     if headers.get(CONTENT_TYPE).is_none_or(|kind| kind.as_bytes() != MEDIA_TYPE.as_bytes()) {
         return Err(GateRefusal::MediaType);
     }
@@ -115,17 +115,24 @@ async fn read_plan(headers: &HeaderMap, body: Body) -> Result<Bytes, GateRefusal
     }
 }
 
+/// Reads what is left of a refused body, within bounds: a caller that is still sending when the connection closes
+/// never reads why.
+async fn discard(body: Body) {
+    let mut rest = Limited::new(body, BYTES_MAX);
+    while let Some(Ok(_piece)) = rest.frame().await {}
+}
+
 async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Json<ExecutionKnown>, Problem> {
-    let id = read_id(&id)?;
-    Ok(Json(api.known(id)?))
+    let id = id.parse().map_err(not_an_id)?;
+    api.known(id).map(Json).ok_or_else(being_recorded)
 }
 
 async fn cancel(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<ExecutionKnown>), Problem> {
-    let id = read_id(&id)?;
-    let before = api.known(id)?;
+    let id = id.parse().map_err(not_an_id)?;
+    let before = api.known(id).ok_or_else(being_recorded)?;
     let cancelled = api.runtime.cancel(id).await;
     match cancelled.map_err(|error| Problem::new(api::Code::Unavailable, error.to_string()))? {
         Cancelled::Taken | Cancelled::Ended | Cancelled::Unknown => Ok((StatusCode::ACCEPTED, Json(before))),
@@ -133,7 +140,7 @@ async fn cancel(
 }
 
 async fn output(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let id = read_id(&id)?;
+    let id = id.parse().map_err(not_an_id)?;
     match api.journal.known(id) {
         None => return Err(api::Code::NotFound.into()),
         Some(Known::Live) => return Err(api::Code::OutputNotReady.into()),
@@ -153,14 +160,14 @@ async fn output(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<R
 }
 
 impl Api {
-    /// What is known of an execution. While its plan is on its way into the journal, there is no answer that
-    /// would stay true.
-    fn known(&self, id: ExecutionId) -> Result<ExecutionKnown, Problem> {
+    /// What is known of an execution; none while its plan is on its way into the journal, when no answer would
+    /// stay true.
+    fn known(&self, id: ExecutionId) -> Option<ExecutionKnown> {
         let known = self.journal.known(id);
         if known.is_none() && self.gate.is_recording(id) {
-            return Err(Problem::new(api::Code::Unavailable, "the execution is being recorded"));
+            return None;
         }
-        Ok(ExecutionKnown {
+        Some(ExecutionKnown {
             execution_id: id,
             known: known.is_some(),
             ended: known == Some(Known::Ended),
@@ -169,8 +176,12 @@ impl Api {
     }
 }
 
-fn read_id(text: &str) -> Result<ExecutionId, Problem> {
-    text.parse().map_err(|error: terms::IdError| Problem::new(api::Code::MalformedRequest, error.to_string()))
+fn being_recorded() -> Problem {
+    Problem::new(api::Code::Unavailable, "the execution is being recorded")
+}
+
+fn not_an_id(error: terms::IdError) -> Problem {
+    Problem::new(api::Code::MalformedRequest, error.to_string())
 }
 
 /// A refusal of the gate as a problem: its code is the gate's own.

@@ -80,7 +80,20 @@ struct Shared {
     /// As many machines compute at once as there are processors.
     interpreters: Semaphore,
     live: Mutex<HashMap<ExecutionId, Live>>,
-    stop: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
+    /// How many executions have a task.
+    tasks: watch::Sender<usize>,
+}
+
+/// How far the runtime is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// It runs.
+    Running,
+    /// No effect begins any more; those under way come to their end.
+    Draining,
+    /// Whatever is under way is dropped.
+    Stopped,
 }
 
 /// An execution that has not ended.
@@ -120,14 +133,15 @@ impl Runtime {
             rooms: Rooms::new(),
             interpreters: Semaphore::new(processors),
             live: Mutex::default(),
-            stop: watch::Sender::new(false),
+            phase: watch::Sender::new(Phase::Running),
+            tasks: watch::Sender::new(0),
         }))
     }
 
     /// Room for a plan of `bytes`; none when the data plane is full.
     #[must_use]
     pub fn reserve(&self, bytes: usize) -> Option<Room> {
-        if *self.0.stop.borrow() {
+        if *self.0.phase.borrow() >= Phase::Draining {
             return None;
         }
         self.0.rooms.try_reserve(bytes)
@@ -208,9 +222,15 @@ impl Runtime {
         self.0.live().len()
     }
 
-    /// Stops taking steps. What has begun is in the journal, and goes on after a restart.
-    pub fn stop(&self) {
-        self.0.stop.send_replace(true);
+    /// Stops: no effect begins any more, those under way have `grace` to come to their end. The journal has
+    /// everything that is needed to go on after a restart.
+    pub async fn stop(&self, grace: Duration) {
+        self.0.phase.send_replace(Phase::Draining);
+        let mut tasks = self.0.tasks.subscribe();
+        if tokio::time::timeout(grace, tasks.wait_for(|tasks| *tasks == 0)).await.is_err() {
+            tracing::warn!("calls are cut off; whether they had their effect is not known");
+        }
+        self.0.phase.send_replace(Phase::Stopped);
     }
 
     async fn reload(&self, id: ExecutionId, room: Room, cancelled: bool) {
@@ -233,7 +253,9 @@ impl Runtime {
         self.0.live().insert(id, Live::Running(flag));
         let execution = Execution::new(Arc::clone(&self.0), history, room, cancel);
         let this = self.clone();
+        let task = Task::count(&self.0);
         tokio::spawn(async move {
+            let _task = task;
             match execution.run().await {
                 Left::Ended => {
                     this.0.live().remove(&id);
@@ -258,7 +280,7 @@ impl Runtime {
             let cancelled = tokio::select! {
                 () = this.0.sleep_until(until) => false,
                 raised = woken.wait_for(|raised| *raised) => raised.is_ok(),
-                () = this.0.stopped() => return,
+                () = this.0.reached(Phase::Draining) => return,
             };
             this.reload(id, room, cancelled).await;
         });
@@ -270,11 +292,16 @@ impl Shared {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Resolves when the runtime stops.
-    async fn stopped(&self) {
-        let mut stop = self.stop.subscribe();
+    /// Resolves when the runtime is as far as `phase`.
+    async fn reached(&self, phase: Phase) {
+        let mut phases = self.phase.subscribe();
         // The sender lives in `self`.
-        let _ = stop.wait_for(|stop| *stop).await;
+        let _ = phases.wait_for(|now| *now >= phase).await;
+    }
+
+    /// Whether effects may still begin.
+    fn is_running(&self) -> bool {
+        *self.phase.borrow() == Phase::Running
     }
 
     async fn sleep_until(&self, until: Timestamp) {
@@ -285,5 +312,21 @@ impl Shared {
             }
             tokio::time::sleep(Duration::from_millis(left_ms.min(LOOK_EVERY_MS).unsigned_abs())).await;
         }
+    }
+}
+
+/// One in the number of tasks.
+struct Task(Arc<Shared>);
+
+impl Task {
+    fn count(shared: &Arc<Shared>) -> Self {
+        shared.tasks.send_modify(|tasks| *tasks += 1);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.tasks.send_modify(|tasks| *tasks = tasks.saturating_sub(1));
     }
 }

@@ -38,6 +38,9 @@ const HANDSHAKES_EVERY: Duration = Duration::from_secs(5);
 /// The first and the longest wait before enrolment is tried again.
 const ENROL_RETRY_MS: core::ops::RangeInclusive<u64> = 250..=10_000;
 
+/// How long calls under way may take to their end when the process stops.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
 /// How long the last deliveries may take when the process stops; what is left is sent after the next start.
 const LAST_DELIVERIES: Duration = Duration::from_secs(3);
 
@@ -277,8 +280,8 @@ impl Running {
         // No new plans, then no new steps, then the last words.
         drop(stopping);
         serving.await;
-        runtime.stop();
         resuming.abort();
+        runtime.stop(STOP_GRACE).await;
         let _ = tokio::time::timeout(LAST_DELIVERIES, events.flush(uplink.as_ref())).await;
         journal.close().await;
         outcomes.abort();

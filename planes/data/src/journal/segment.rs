@@ -137,7 +137,7 @@ pub(super) fn list(dir: &Path) -> Result<Vec<u64>, JournalError> {
         if found.extension().is_some_and(|extension| extension == EXTENSION) {
             let number = found.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
             let number = number.filter(|number| path(dir, *number) == found);
-            numbers.push(number.ok_or_else(|| JournalError::Damaged { path: found, offset: 0 })?);
+            numbers.push(number.ok_or(JournalError::Damaged { path: found, offset: 0 })?);
         }
     }
     numbers.sort_unstable();

@@ -5,7 +5,7 @@
 
 use super::history::{History, Past, reply};
 use super::room::Room;
-use super::{PARK_MS, Shared};
+use super::{PARK_MS, Phase, Shared};
 use crate::egress::Outgoing;
 use crate::events::Happened;
 use crate::journal::AppendError;
@@ -190,6 +190,9 @@ impl Execution {
             Some(Past::Waiting(_)) => return Ok(Stepped::End(faulted(Reason::Runtime))),
             Some(Past::Intended) => {}
             None => {
+                if !self.shared.is_running() {
+                    return Err(Stopped);
+                }
                 let step = self.step();
                 self.persist(vec![Record::new(Head::Intent(step))]).await?;
             }
@@ -205,7 +208,7 @@ impl Execution {
         let (answer, usage) = tokio::select! {
             answered = shared.egress.call(&outgoing) => answered,
             () = raised(&mut self.cancel) => return Ok(Stepped::End(cancelled())),
-            () = shared.stopped() => return Err(Stopped),
+            () = shared.reached(Phase::Stopped) => return Err(Stopped),
         };
         let (answered, body) = match answer {
             Ok(answer) => {
@@ -269,7 +272,7 @@ impl Execution {
         tokio::select! {
             () = shared.sleep_until(until) => {}
             () = raised(&mut self.cancel) => return Ok(Stepped::End(cancelled())),
-            () = shared.stopped() => return Err(Stopped),
+            () = shared.reached(Phase::Draining) => return Err(Stopped),
         }
         self.take_turn().await?;
         self.now = self.now.max(until);
@@ -284,7 +287,7 @@ impl Execution {
         let shared = Arc::clone(&self.shared);
         let turn = tokio::select! {
             turn = shared.rooms.turn() => turn,
-            () = shared.stopped() => None,
+            () = shared.reached(Phase::Draining) => None,
         };
         self.turn = Some(turn.ok_or(Stopped)?);
         Ok(())
@@ -386,7 +389,7 @@ pub(super) async fn persist(
                 tracing::error!(execution = %id, why, retry_ms, "the journal was not written; trying again");
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_millis(retry_ms)) => {}
-                    () = shared.stopped() => return Err(AppendError::Stopped),
+                    () = shared.reached(Phase::Stopped) => return Err(AppendError::Stopped),
                 }
                 retry_ms = retry_ms.saturating_mul(2).min(*RETRY_MS.end());
             }

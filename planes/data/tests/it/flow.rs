@@ -68,7 +68,7 @@ async fn an_outcome_holds_nothing_of_what_went_in_or_failed() {
 async fn each_limit_ends_a_run_with_its_own_reason() {
     let mut world = World::new();
     let tasks = json!([{"a": {"set": {"x": 1}}}, {"b": {"set": {"x": 2}}}, {"c": {"set": {"x": "${ [range(5000)] }"}}}]);
-    let rows: [(Reason, fn(&mut wire::plan::Limits)); 3] = [
+    let rows: [(Reason, Tighten); 3] = [
         (Reason::StepLimit, |limits| limits.steps = 2),
         (Reason::MemoryLimit, |limits| limits.memory_bytes = 1_000),
         (Reason::OutputLimit, |limits| limits.output_bytes = 100),
@@ -174,6 +174,8 @@ async fn outcomes_wait_for_a_control_plane_that_is_down_and_come_back_after_a_re
         world.heard.outcomes.lock().unwrap().iter().filter(|o| o.execution_id == first.execution_id).count();
     assert!(again <= 1, "one that was acknowledged is not sent twice on purpose");
 }
+
+type Tighten = fn(&mut wire::plan::Limits);
 
 pub(crate) fn call(method: &str, url: &str) -> Value {
     document(json!([{"ask": {"call": "http", "with": {"method": method, "endpoint": url}}}]))

@@ -1,9 +1,16 @@
 //! The data plane's rooms together: gate, journal, runtime, and the process as a whole.
 
+#[cfg(test)]
 mod counters;
+#[cfg(test)]
 mod flow;
+#[cfg(test)]
 mod gate;
+#[cfg(test)]
 mod journal;
+#[cfg(test)]
 mod process;
+#[cfg(test)]
 mod resume;
+#[cfg(test)]
 mod rig;
