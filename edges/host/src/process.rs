@@ -215,6 +215,7 @@ pub fn harden_self() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::BufRead as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     #[tokio::test]
@@ -289,6 +290,45 @@ mod tests {
         let mut spawn = shell("id -u; id -g; id -G");
         (spawn.uid, spawn.gid) = (Some(4_242), Some(4_243));
         assert_eq!(stdout_of(spawn).await, "4242\n4243\n4243\n");
+    }
+
+    #[test]
+    fn a_child_is_told_to_end_when_its_supervisor_is_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let mut supervisor = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "process::tests::supervisor_of_a_child_that_says_when_it_ends"])
+            .env(PIPE_VARIABLE, &pipe)
+            .spawn()
+            .unwrap();
+        let mut said = std::io::BufReader::new(std::fs::File::open(&pipe).unwrap()).lines();
+        assert_eq!(said.next().unwrap().unwrap(), "up");
+        supervisor.kill().unwrap();
+        assert_eq!(said.next().unwrap().unwrap(), "told");
+        supervisor.wait().unwrap();
+    }
+
+    const PIPE_VARIABLE: &str = "PALISADE_TEST_PIPE";
+
+    #[tokio::test]
+    #[ignore = "started by the test above, in a process that it kills"]
+    async fn supervisor_of_a_child_that_says_when_it_ends() {
+        let Some(pipe) = std::env::var_os(PIPE_VARIABLE) else { return };
+        let told = "trap 'echo told >&3; exit' TERM";
+        let script = "for _ in $(seq 200); do sleep 0.05; done; echo survived >&3";
+        let mut spawn = shell(&format!("exec 3>{}; {told}; echo up >&3; {script}", pipe.display()));
+        spawn.env = vec![("PATH".into(), "/usr/bin:/bin".into())];
+        start(spawn).await.wait().await.unwrap();
+    }
+
+    #[test]
+    fn a_hardened_process_gives_no_dumps_and_gains_nothing() {
+        harden_self().unwrap();
+        assert_eq!(rustix::process::dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        assert_eq!(rustix::process::getrlimit(Resource::Core).current, Some(0));
+        assert!(rustix::thread::no_new_privs().unwrap());
     }
 
     #[test]

@@ -38,3 +38,17 @@ fn jobs() -> io::Result<&'static Sender<Job>> {
 fn gone() -> io::Error {
     io::Error::other("the thread that starts children is not running")
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_child_is_started_by_the_one_thread_that_stays() {
+        let from_a_thread_that_ends = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(super::run(|| std::thread::current().id())).unwrap()
+        };
+        let one = std::thread::spawn(from_a_thread_that_ends).join().unwrap();
+        let two = std::thread::spawn(from_a_thread_that_ends).join().unwrap();
+        assert_eq!(one, two);
+    }
+}

@@ -115,6 +115,15 @@ async fn a_server_that_is_silent_after_the_request_is_not_waited_for() {
     assert!(matches!(error, ClientError::ConnectTimeout(_)), "{error}");
 }
 
+#[tokio::test]
+async fn an_answer_that_does_not_come_in_time_leaves_open_whether_the_request_had_its_effect() {
+    let (site, served) = site().await;
+    let options = ClientOptions { request_timeout_ms: 1, ..ClientOptions::default() };
+    let client = Client::new(tls::client_config(&site.roots(), None).unwrap(), options);
+    let error = client.send(request(&served.url("/never"))).await.unwrap_err();
+    assert!(error == ClientError::Timeout && !error.never_sent(), "{error}");
+}
+
 async fn site() -> (Site, crate::site::Served) {
     let site = Site::new();
     let served = site.serve(&ClientAuth::None, router()).await;
@@ -142,6 +151,7 @@ fn router() -> Router {
         .route("/html", get(|| async { "<html>" }))
         .route("/broken", get(broken))
         .route("/large", get(large))
+        .route("/never", get(std::future::pending::<()>))
         .route("/elsewhere", get(|| async { axum::response::Redirect::to("http://192.0.2.1/") }))
 }
 
