@@ -10,6 +10,7 @@ mod connection;
 mod service;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 use crate::metrics::ListenerMetrics;
 use axum::Router;

@@ -1,13 +1,9 @@
 //! What a connection is doing, and until when it may.
 
 use super::ListenerLimits;
-use core::pin::Pin;
-use core::task::{Context, Poll};
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
 /// The state of one connection, shared by its socket, its requests and its watchdog.
@@ -20,6 +16,8 @@ pub(super) struct Activity {
 struct State {
     phase: Phase,
     next_request: u64,
+    /// A request's body was left unread: its rest is still coming.
+    left_unread: bool,
     /// Requests whose next piece of response is ready, and since when the peer has not taken it.
     untaken: BTreeMap<u64, Instant>,
 }
@@ -55,7 +53,9 @@ pub(super) struct InFlight {
 impl Activity {
     pub(super) fn new() -> Arc<Self> {
         let phase = Phase::First { since: Instant::now() };
-        Arc::new(Self { state: Mutex::new(State { phase, next_request: 0, untaken: BTreeMap::new() }) })
+        Arc::new(Self {
+            state: Mutex::new(State { phase, next_request: 0, left_unread: false, untaken: BTreeMap::new() }),
+        })
     }
 
     /// A request's headers are complete.
@@ -86,7 +86,21 @@ impl Activity {
         }
     }
 
-    fn received(&self) {
+    /// A request is answered though its body was not read to its end.
+    pub(super) fn leave_unread(&self) {
+        self.change(|state| state.left_unread = true);
+    }
+
+    /// Whether the peer may still be sending what nobody will read.
+    pub(super) fn is_still_sending(&self) -> bool {
+        self.change(|state| match state.phase {
+            Phase::First { .. } | Phase::Head { .. } => true,
+            Phase::Busy { .. } | Phase::Idle { .. } => state.left_unread,
+        })
+    }
+
+    /// Bytes have come between two requests.
+    pub(super) fn received(&self) {
         self.change(|state| {
             if let Phase::Idle { .. } = state.phase {
                 state.phase = Phase::Head { since: Instant::now() };
@@ -147,67 +161,5 @@ impl Drop for InFlight {
                 other => other,
             };
         });
-    }
-}
-
-/// A socket that notes when a request begins to arrive.
-#[derive(Debug)]
-pub(super) struct Watched<S> {
-    stream: S,
-    heads: Option<Arc<Activity>>,
-}
-
-impl<S> Watched<S> {
-    /// For HTTP/1.1, where bytes between two requests are the next one's head.
-    pub(super) const fn noting_heads(stream: S, activity: Arc<Activity>) -> Self {
-        Self { stream, heads: Some(activity) }
-    }
-
-    /// For HTTP/2, whose pings and window updates between two requests say nothing.
-    pub(super) const fn silent(stream: S) -> Self {
-        Self { stream, heads: None }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before
-            && let Some(activity) = &self.heads
-        {
-            activity.received();
-        }
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

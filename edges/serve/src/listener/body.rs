@@ -1,7 +1,7 @@
 //! Bodies under watch: a request's must keep coming, a response's must be taken.
 
 use super::ListenerLimits;
-use super::activity::InFlight;
+use super::activity::{Activity, InFlight};
 use bytes::Bytes;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
@@ -19,8 +19,10 @@ pub(super) struct TooSlow;
 /// A request's body that fails when the peer drips it.
 ///
 /// Only time spent waiting for the peer counts: a handler may take its own.
-pub(super) struct Paced<B> {
+pub(super) struct Paced<B: Body> {
     body: B,
+    ended: bool,
+    activity: Arc<Activity>,
     gap: Duration,
     min_bytes_per_s: u64,
     received: u64,
@@ -34,11 +36,18 @@ struct Waiting {
     deadline: Pin<Box<Sleep>>,
 }
 
-impl<B> Paced<B> {
+impl<B: Body> Paced<B> {
     /// `too_slow` is set when the body fails, so that the answer can say so.
-    pub(super) fn new(body: B, limits: &ListenerLimits, too_slow: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        body: B,
+        limits: &ListenerLimits,
+        activity: Arc<Activity>,
+        too_slow: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             body,
+            ended: false,
+            activity,
             gap: Duration::from_millis(limits.body_gap_ms),
             min_bytes_per_s: limits.body_min_bytes_per_s.max(1),
             received: 0,
@@ -71,6 +80,7 @@ where
             if let Some(waiting) = this.waiting.take() {
                 this.waited += waiting.since.elapsed();
             }
+            this.ended = frame.is_none();
             if let Some(Ok(frame)) = &frame {
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 this.received = this.received.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
@@ -93,6 +103,14 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl<B: Body> Drop for Paced<B> {
+    fn drop(&mut self) {
+        if !self.ended && !self.body.is_end_stream() {
+            self.activity.leave_unread();
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! One connection: handshake, requests, and its end.
 
-use super::activity::{Activity, Overdue, Watched};
+use super::activity::{Activity, Overdue};
 use super::service::Requests;
+use super::watched::Watched;
 use super::{ListenerLimits, Peer};
 use crate::ca::{leaf_not_after, peer_spiffe};
 use crate::metrics::ListenerMetrics;

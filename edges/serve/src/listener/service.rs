@@ -45,8 +45,9 @@ impl Requests {
         self.metrics.requests.inc();
         let version = request.version();
         let too_slow = Arc::new(AtomicBool::new(false));
-        let mut request =
-            request.map(|body| Body::new(Paced::new(body, &self.limits, Arc::clone(&too_slow))));
+        let (activity, limits) = (Arc::clone(&self.activity), &self.limits);
+        let paced = |body| Body::new(Paced::new(body, limits, activity, Arc::clone(&too_slow)));
+        let mut request = request.map(paced);
         request.extensions_mut().insert(self.peer.clone());
 
         // The handler's state is behind locks that survive a panic, or is this request's own.

@@ -100,6 +100,19 @@ async fn an_address_rule_holds_for_names_and_for_addresses_in_urls() {
 }
 
 #[tokio::test]
+async fn a_flood_of_headers_or_body_is_refused_with_its_code() {
+    let (site, served) = site().await;
+    let flood = "x".repeat(1_000_000);
+    let request = Request::get(served.url("/nothing")).header("x", flood).body(Full::default());
+    let response = site.client().send(request.unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    let body = Full::from(vec![b'x'; 5_000_000]);
+    let request = Request::post(served.url("/echo")).header("authorization", "x").body(body);
+    let response = site.client().send(request.unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
 async fn a_redirect_is_an_answer_and_is_not_followed() {
     let (site, served) = site().await;
     let response = site.client().send(request(&served.url("/elsewhere"))).await.unwrap();
