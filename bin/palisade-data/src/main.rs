@@ -24,7 +24,7 @@ The node writes the configuration and starts this process; by hand it is for deb
 PALISADE_LOG=debug says more.";
 
 /// Threads that may block: name look-ups, and one computing machine per processor.
-const BLOCKING_THREADS: usize = 32;
+const BLOCKING_THREADS: usize = 64;
 
 fn main() -> ExitCode {
     let args = Args::parse();

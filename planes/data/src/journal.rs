@@ -288,6 +288,15 @@ impl Journal {
         })
     }
 
+    /// Whether an execution that runs shall be stopped.
+    #[must_use]
+    pub fn is_cancelled(&self, id: ExecutionId) -> bool {
+        locked(&self.index).entry(id).is_some_and(|entry| match entry.stage {
+            Stage::Live { cancelled, .. } => cancelled,
+            Stage::Ended { .. } => false,
+        })
+    }
+
     /// The counters.
     #[must_use]
     pub fn sample(&self) -> Sample {

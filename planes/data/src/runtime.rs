@@ -250,7 +250,11 @@ impl Runtime {
     fn spawn(&self, room: Room, history: History) {
         let id = history.accepted.execution_id;
         let (flag, cancel) = watch::channel(history.cancelled);
-        self.0.live().insert(id, Live::Running(flag));
+        self.0.live().insert(id, Live::Running(flag.clone()));
+        // A cancellation that came before the flag was there is in the journal.
+        if self.0.journal.is_cancelled(id) {
+            flag.send_replace(true);
+        }
         let execution = Execution::new(Arc::clone(&self.0), history, room, cancel);
         let this = self.clone();
         let task = Task::count(&self.0);

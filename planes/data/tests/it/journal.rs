@@ -200,10 +200,12 @@ async fn a_long_run_moves_whole_when_the_journal_is_pressed() {
         journal.append(vec![accepted(number, &plan), ended(number, b"{}")]).await.unwrap();
     }
     let before = (journal.run(id(1)).await.unwrap(), journal.sample());
+    let kept = journal.ended(id(2)).await.unwrap();
     let first = segments(world.dir.path())[0].clone();
     journal.sweep(START).await.unwrap();
     assert!(!first.exists(), "the oldest segment was freed");
     assert_eq!((journal.run(id(1)).await.unwrap(), journal.sample()), before);
+    assert_eq!(journal.ended(id(2)).await.unwrap(), kept);
     journal.append(vec![intent(1, 2)]).await.unwrap();
     journal.close().await;
 
@@ -212,7 +214,31 @@ async fn a_long_run_moves_whole_when_the_journal_is_pressed() {
     assert_eq!(recovered.tickets.iter().filter(|ticket| ticket.execution_id == id(1)).count(), 1);
     let run = journal.run(id(1)).await.unwrap();
     assert_eq!((&run[..3], run.len()), (before.0.as_slice(), 4));
+    assert_eq!(journal.ended(id(2)).await.unwrap(), kept);
+    assert_eq!((recovered.tickets.len(), recovered.outcomes.len()), (40, 39));
     assert_eq!(journal.sample(), before.1);
+}
+
+#[tokio::test]
+async fn a_segment_that_a_crash_kept_from_being_removed_is_removed_at_the_next_start() {
+    let world = World::new();
+    let (journal, _) = world.open(world.dir.path());
+    let plan = vec![b'x'; 3 << 20];
+    for number in 1..=20 {
+        journal.append(vec![accepted(number, &plan), ended(number, b"{}")]).await.unwrap();
+    }
+    journal.append(vec![Record::new(Head::Acknowledged((1..=20).map(id).collect()))]).await.unwrap();
+    let before = world.crash();
+    journal.sweep(START.plus_ms(26 * 3_600_000)).await.unwrap();
+    let sample = journal.sample();
+    journal.close().await;
+    let last_removed = segments(before.path()).into_iter().rev().nth(1).unwrap();
+    let back = world.dir.path().join("journal").join(last_removed.file_name().unwrap());
+    std::fs::copy(last_removed, &back).unwrap();
+
+    let (journal, recovered) = open(world.dir.path()).unwrap();
+    assert_eq!((recovered.fate, journal.sample()), (Fate::Whole, sample));
+    assert!(!back.exists());
 }
 
 #[tokio::test]

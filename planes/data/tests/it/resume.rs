@@ -1,6 +1,6 @@
 //! Resuming: an execution that is cut off after any record goes on from there, and no call is silently made twice.
 
-use crate::rig::{START, Sent, World, copy_dir, document, host, private_dir};
+use crate::rig::{START, Sent, World, copy_dir, document, host, private_dir, until};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::any;
@@ -12,8 +12,10 @@ use serve::tls::{self, ClientAuth, Identity, Roots};
 use serve::{Listener, ListenerLimits};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tempfile::TempDir;
 use terms::{SpiffeId, Workload};
+use tokio::sync::Notify;
 use wire::outcome::{Reason, Status};
 
 /// What a test server was asked: method, path, idempotency key.
@@ -118,6 +120,28 @@ async fn an_answer_over_the_memory_limit_and_a_redirect_are_failures() {
     assert_eq!(paths, ["/large", "/redirect"], "the redirect was not followed");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_under_way_comes_to_its_end_before_an_orderly_stop() {
+    let (mut world, server) = world_with_server().await;
+    let plane = world.start().await;
+    let call = |path: &str| json!({"call": "http", "with": {"method": "post", "endpoint": format!("https://localhost:{}/{path}", server.port)}});
+    let mut plan = world.plan(document(json!([{"slow": call("slow")}, {"next": call("next")}])));
+    plan.egress = vec![host("localhost")];
+    let sent = world.send(&plan);
+    plane.take_sent(&sent).await.unwrap();
+    until(|| (server.log.lock().unwrap().len() == 1).then_some(())).await;
+    let release = server.release.clone();
+    tokio::join!(plane.runtime.stop(Duration::from_secs(20)), async { release.notify_one() });
+    plane.journal.close().await;
+    assert_eq!(server.log.lock().unwrap().len(), 1, "no effect begins any more");
+
+    world.forget_heard();
+    let plane = world.start_in(world.dir.path(), true).await;
+    assert_eq!(plane.outcome(sent.execution_id).await.reason, Reason::Ok);
+    let paths: Vec<_> = server.log.lock().unwrap().iter().map(|(_, path, _)| path.clone()).collect();
+    assert_eq!(paths, ["/slow", "/next"]);
+}
+
 /// Starts a data plane on what a crash behind `end` would leave, and says what came of the execution.
 async fn resume(
     world: &mut World,
@@ -152,6 +176,8 @@ async fn resume(
 struct Server {
     port: u16,
     log: Asked,
+    /// Lets `/slow` answer.
+    release: Arc<Notify>,
 }
 
 /// A world whose data planes may call a server on this host.
@@ -172,7 +198,8 @@ async fn world_with_server() -> (World, Server) {
     let identity = Identity::from_pem(&certificate.chain_pem, key.expose()).unwrap();
     let server = tls::server_config(&identity, &ClientAuth::None).unwrap();
     let log = Asked::default();
-    let router = Router::new().fallback(any(answer)).with_state(log.clone());
+    let release = Arc::new(Notify::new());
+    let router = Router::new().fallback(any(answer)).with_state((log.clone(), release.clone()));
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let port = listener.local_addr().port();
     tokio::spawn(listener.serve(server, router, ListenerLimits::default(), std::future::pending()));
@@ -183,11 +210,11 @@ async fn world_with_server() -> (World, Server) {
         let (host, cidr) = (host("localhost"), cidr.parse().unwrap());
         world.exceptions.push(Exception { host, port, cidr, roots: Some(roots.clone()) });
     }
-    (world, Server { port, log })
+    (world, Server { port, log, release })
 }
 
 async fn answer(
-    State(log): State<Asked>,
+    State((log, release)): State<(Asked, Arc<Notify>)>,
     method: Method,
     uri: http::Uri,
     headers: HeaderMap,
@@ -195,6 +222,9 @@ async fn answer(
     use axum::response::IntoResponse as _;
     let key = headers["idempotency-key"].to_str().unwrap().to_owned();
     log.lock().unwrap().push((method.to_string(), uri.path().to_owned(), key));
+    if uri.path() == "/slow" {
+        release.notified().await;
+    }
     match uri.path() {
         "/large" => vec![b'x'; 2 << 20].into_response(),
         "/redirect" => axum::response::Redirect::temporary("/first").into_response(),
