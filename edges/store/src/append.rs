@@ -1,18 +1,20 @@
 //! The audit log's writing side: entries sealed, hashed and numbered with the commit that they belong to.
 
+use crate::connect::Engine;
 use crate::error::StoreError;
-use crate::keys::{self, Place};
+use crate::keys::{self, OwnerKeys, Place};
 use crate::sql::{self, Columns, Source, count, json_text, ms, sql};
 use crate::tx::Tx;
 use ledger::{Frontier, leaf_hash};
 use sqlx::AssertSqlSafe;
-use terms::Digest;
+use std::sync::Arc;
+use terms::{Digest, TenantId};
 use vault::Owner;
 use wire::audit::AuditEntry;
 use wire::event::SecurityEvent;
 
 /// Rows of one insert: few sizes, so that each statement is prepared once.
-const CHUNKS: [usize; 4] = [128, 32, 8, 1];
+const CHUNKS: [usize; 4] = [256, 32, 4, 1];
 
 /// Binary levels between two levels of tiles (C2SP tlog-tiles: height 8).
 const TILE_HEIGHT: u8 = 8;
@@ -20,7 +22,7 @@ const TILE_HEIGHT: u8 = 8;
 /// The only row of the head.
 const HEAD: i64 = 1;
 
-/// Where the log and the outbox end. Its row is locked: writers take turns, over replicas too.
+/// Where the log and the outbox end. Writers take turns at its row, over replicas too.
 pub(crate) struct Head {
     frontier: Frontier,
     outbox_seq: u64,
@@ -34,9 +36,15 @@ pub(crate) async fn create_head(tx: &mut Tx) -> Result<(), StoreError> {
     sql::run(tx, statement).await.map(drop)
 }
 
+/// Reads the head; until the transaction ends, no other writer gets past this line.
 pub(crate) async fn lock_head(tx: &mut Tx) -> Result<Head, StoreError> {
-    let statement =
-        sql("UPDATE write_head SET id = id WHERE id = $1 RETURNING log_size, log_frontier, outbox_seq");
+    let statement = match tx.engine() {
+        // `BEGIN IMMEDIATE` has locked the file.
+        Engine::SqlCipher => sql("SELECT log_size, log_frontier, outbox_seq FROM write_head WHERE id = $1"),
+        Engine::Postgres => {
+            sql("SELECT log_size, log_frontier, outbox_seq FROM write_head WHERE id = $1 FOR UPDATE")
+        }
+    };
     let row = sql::one(tx, statement.bind(HEAD)).await?.ok_or(StoreError::Corrupt("write_head"))?;
     let mut columns = Columns::of(&row);
     let size = columns.count("log_size")?;
@@ -56,8 +64,7 @@ pub(crate) fn read_frontier(size: u64, bytes: &[u8]) -> Result<Frontier, StoreEr
 
 /// Writes the transaction's entries and events, right before its commit.
 pub(crate) async fn flush(tx: &mut Tx, mut head: Head) -> Result<(), StoreError> {
-    let entries = core::mem::take(&mut tx.entries);
-    let events = core::mem::take(&mut tx.events);
+    let (entries, events) = tx.finish();
     if entries.is_empty() && events.is_empty() {
         return Ok(());
     }
@@ -93,12 +100,7 @@ async fn write_entries(
         let text = json_text(entry, "audit entry")?;
         let row = index.to_be_bytes();
         let place = Place { table: "audit_entries", column: "sealed", row: &row };
-        // What is said of a tenant whose keys are destroyed is the platform's to keep.
-        let (keys, tenant) = match keys::of(tx, keys::owner(entry.tenant)).await {
-            Ok(keys) => (keys, entry.tenant),
-            Err(StoreError::KeyDestroyed) => (keys::of(tx, Owner::Platform).await?, None),
-            Err(error) => return Err(error),
-        };
+        let (keys, tenant) = keys_or_platforms(tx, entry.tenant).await?;
         let sealed = keys.seal_entry(place, text.as_bytes())?;
         let leaf = leaf_hash(&sealed);
         frontier.append_with(leaf, |node| {
@@ -107,28 +109,10 @@ async fn write_entries(
             }
         });
         let tenant = tenant.map(|tenant| tenant.to_string());
-        rows.push(SealedEntry {
-            index: count(index, "log_size")?,
-            tenant,
-            time: ms(entry.time),
-            sealed,
-            leaf,
-        });
+        let (index, time) = (count(index, "log_size")?, ms(entry.time));
+        rows.push(SealedEntry { index, tenant, time, sealed, leaf });
     }
-    for chunk in chunks(&rows) {
-        let text =
-            values("INSERT INTO audit_entries (idx, tenant_id, time, sealed, leaf) VALUES ", 5, chunk.len());
-        let mut statement = sqlx::query(AssertSqlSafe(text));
-        for row in chunk {
-            statement = statement
-                .bind(row.index)
-                .bind(row.tenant.clone())
-                .bind(row.time)
-                .bind(row.sealed.clone())
-                .bind(row.leaf.as_bytes().to_vec());
-        }
-        sql::run(tx, statement).await?;
-    }
+    insert_entries(tx, rows).await?;
     for node in nodes {
         let statement = sql("INSERT INTO audit_nodes (level, idx, hash) VALUES ($1, $2, $3)")
             .bind(i64::from(node.level / TILE_HEIGHT))
@@ -139,47 +123,91 @@ async fn write_entries(
     Ok(())
 }
 
-async fn write_events(tx: &mut Tx, events: &[SecurityEvent], outbox_seq: &mut u64) -> Result<(), StoreError> {
-    for event in events {
-        write_event(tx, event, outbox_seq).await?;
+async fn insert_entries(tx: &mut Tx, rows: Vec<SealedEntry>) -> Result<(), StoreError> {
+    let mut rows = rows.into_iter();
+    for size in sizes(rows.len()) {
+        let text = values("INSERT INTO audit_entries (idx, tenant_id, time, sealed, leaf) VALUES ", 5, size);
+        let mut statement = sqlx::query(AssertSqlSafe(text));
+        for row in rows.by_ref().take(size) {
+            let leaf = row.leaf.as_bytes().to_vec();
+            statement = statement.bind(row.index).bind(row.tenant).bind(row.time).bind(row.sealed).bind(leaf);
+        }
+        sql::run(tx, statement).await?;
     }
     Ok(())
 }
 
-async fn write_event(tx: &mut Tx, event: &SecurityEvent, outbox_seq: &mut u64) -> Result<(), StoreError> {
-    let text = json_text(event, "event")?;
-    let id = event.id.to_string();
-    let place = Place { table: "security_events", column: "sealed", row: event.id.as_bytes() };
-    let (keys, tenant) = match keys::of(tx, keys::owner(event.tenant)).await {
-        Ok(keys) => (keys, event.tenant),
-        Err(StoreError::KeyDestroyed) => (keys::of(tx, Owner::Platform).await?, None),
-        Err(error) => return Err(error),
-    };
-    let sealed = keys.seal(place, text.as_bytes())?;
-    let statement = sql("INSERT INTO security_events (id, kind, tenant_id, time, sealed) \
-                         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO NOTHING")
-    .bind(id.clone())
-    .bind(event.kind.as_str())
-    .bind(tenant.map(|tenant| tenant.to_string()))
-    .bind(ms(event.time))
-    .bind(sealed);
-    if sql::run(tx, statement).await? == 0 {
-        return Ok(());
-    }
-    *outbox_seq += 1;
-    let statement = sql("INSERT INTO outbox (seq, event_id) VALUES ($1, $2)")
-        .bind(count(*outbox_seq, "outbox_seq")?)
-        .bind(id);
-    sql::run(tx, statement).await.map(drop)
+struct SealedEvent {
+    id: String,
+    kind: &'static str,
+    tenant: Option<String>,
+    time: i64,
+    sealed: Vec<u8>,
 }
 
-/// Cuts rows into pieces of the few sizes.
-pub(crate) fn chunks<T>(mut rows: &[T]) -> Vec<&[T]> {
+async fn write_events(tx: &mut Tx, events: &[SecurityEvent], outbox_seq: &mut u64) -> Result<(), StoreError> {
+    let mut rows = Vec::with_capacity(events.len());
+    for event in events {
+        let text = json_text(event, "event")?;
+        let place = Place { table: "security_events", column: "sealed", row: event.id.as_bytes() };
+        let (keys, tenant) = keys_or_platforms(tx, event.tenant).await?;
+        let sealed = keys.seal(place, text.as_bytes())?;
+        let (id, tenant) = (event.id.to_string(), tenant.map(|tenant| tenant.to_string()));
+        rows.push(SealedEvent { id, kind: event.kind.as_str(), tenant, time: ms(event.time), sealed });
+    }
+    let new = insert_events(tx, rows).await?;
+    let mut new = new.into_iter();
+    for size in sizes(new.len()) {
+        let text = values("INSERT INTO outbox (seq, event_id) VALUES ", 2, size);
+        let mut statement = sqlx::query(AssertSqlSafe(text));
+        for id in new.by_ref().take(size) {
+            *outbox_seq += 1;
+            statement = statement.bind(count(*outbox_seq, "outbox_seq")?).bind(id);
+        }
+        sql::run(tx, statement).await?;
+    }
+    Ok(())
+}
+
+/// Inserts events that are not known yet; returns their ids.
+async fn insert_events(tx: &mut Tx, rows: Vec<SealedEvent>) -> Result<Vec<String>, StoreError> {
+    let mut new = Vec::with_capacity(rows.len());
+    let mut rows = rows.into_iter();
+    for size in sizes(rows.len()) {
+        let mut text =
+            values("INSERT INTO security_events (id, kind, tenant_id, time, sealed) VALUES ", 5, size);
+        text.push_str(" ON CONFLICT (id) DO NOTHING RETURNING id");
+        let mut statement = sqlx::query(AssertSqlSafe(text));
+        for row in rows.by_ref().take(size) {
+            statement =
+                statement.bind(row.id).bind(row.kind).bind(row.tenant).bind(row.time).bind(row.sealed);
+        }
+        for row in sql::all(tx, statement).await? {
+            new.push(Columns::of(&row).text()?);
+        }
+    }
+    Ok(new)
+}
+
+/// A tenant's keys; the platform's where there are none. What is said of a tenant whose keys are destroyed is the
+/// platform's to keep.
+async fn keys_or_platforms(
+    tx: &mut Tx,
+    tenant: Option<TenantId>,
+) -> Result<(Arc<OwnerKeys>, Option<TenantId>), StoreError> {
+    match keys::of(tx, keys::owner(tenant)).await {
+        Ok(keys) => Ok((keys, tenant)),
+        Err(StoreError::KeyDestroyed) => Ok((keys::of(tx, Owner::Platform).await?, None)),
+        Err(error) => Err(error),
+    }
+}
+
+/// How `rows` rows are cut into inserts of the few sizes.
+pub(crate) fn sizes(mut rows: usize) -> Vec<usize> {
     let mut cut = Vec::new();
-    while let Some(size) = CHUNKS.iter().copied().find(|size| *size <= rows.len()) {
-        let (chunk, rest) = rows.split_at(size);
-        cut.push(chunk);
-        rows = rest;
+    while let Some(size) = CHUNKS.into_iter().find(|size| *size <= rows) {
+        cut.push(size);
+        rows -= size;
     }
     cut
 }
@@ -201,7 +229,7 @@ pub(crate) fn values(insert: &str, columns: usize, rows: usize) -> String {
 /// Reads one event.
 pub(crate) async fn open_event<S: Source>(
     source: &mut S,
-    tenant: Option<terms::TenantId>,
+    tenant: Option<TenantId>,
     id: terms::EventId,
     sealed: &[u8],
 ) -> Result<SecurityEvent, StoreError> {
@@ -216,10 +244,11 @@ mod tests {
 
     #[test]
     fn rows_are_cut_into_few_sizes_and_none_is_lost() {
-        let rows: Vec<usize> = (0..300).collect();
-        let cut = chunks(&rows);
-        assert_eq!(cut.concat(), rows);
-        assert!(cut.iter().all(|chunk| CHUNKS.contains(&chunk.len())));
+        for rows in [0, 1, 7, 8, 300, 1_000] {
+            let cut = sizes(rows);
+            assert_eq!(cut.iter().sum::<usize>(), rows);
+            assert!(cut.iter().all(|size| CHUNKS.contains(size)));
+        }
         assert_eq!(values("INSERT ", 2, 2), "INSERT ($1, $2), ($3, $4)");
     }
 }

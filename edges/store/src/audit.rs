@@ -4,7 +4,7 @@ use crate::append::read_frontier;
 use crate::error::StoreError;
 use crate::keys::{self, Place};
 use crate::page::Page;
-use crate::permit::reach_platform;
+use crate::permit::{reach, reach_platform};
 use crate::repositories::{Audit, Checkpoints};
 use crate::sql::{self, Columns, Source, count, sql};
 use crate::tx::Tx;
@@ -65,6 +65,34 @@ impl<S: Source> Audit<'_, S> {
                              ORDER BY idx DESC LIMIT $2")
         .bind(before)
         .bind(i64::from(page.fetch()));
+        self.open_page(page, statement).await
+    }
+
+    /// Lists what is said of one tenant, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Cursor`] for a cursor of another list.
+    pub async fn list_of(
+        &mut self,
+        permit: &Permit,
+        tenant: TenantId,
+        page: &Page,
+    ) -> Result<(Vec<AuditRow>, Option<String>), StoreError> {
+        reach(permit, tenant)?;
+        let before: i64 = page.start(i64::MAX)?;
+        let statement = sql("SELECT idx, tenant_id, sealed, leaf FROM audit_entries \
+                             WHERE tenant_id = $1 AND idx < $2 ORDER BY idx DESC LIMIT $3")
+        .bind(tenant.to_string())
+        .bind(before)
+        .bind(i64::from(page.fetch()));
+        self.open_page(page, statement).await
+    }
+
+    async fn open_page(
+        &mut self,
+        page: &Page,
+        statement: sql::Statement<'_>,
+    ) -> Result<(Vec<AuditRow>, Option<String>), StoreError> {
         let mut rows = Vec::new();
         for row in sql::all(self.0, statement).await? {
             rows.push(self.open(&row).await?);

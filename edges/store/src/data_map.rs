@@ -1,7 +1,7 @@
 //! The data map: what every column holds, and how it is protected.
 //!
-//! The test at the end compares it with a migrated database: a column that is not classified, or is there no more,
-//! fails. Personal and secret columns are never plain.
+//! A contract test compares it with a migrated database: a column that is not classified, or is there no more,
+//! fails. Personal and secret columns are never plain. `data-map.txt` is the map for people.
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,13 +64,13 @@ pub const DATA_MAP: &[Column] = &[
     row("settings", "name", None, Plain),
     row("settings", "sealed", Secret, Sealed),
     row("tenants", "id", Pseudonymous, Plain),
-    row("tenants", "name", None, Plain),
+    row("tenants", "name", Pseudonymous, Plain),
     row("tenants", "state", None, Plain),
     row("tenants", "created_at", None, Plain),
     row("tenants", "updated_at", None, Plain),
     row("workflows", "id", Pseudonymous, Plain),
     row("workflows", "tenant_id", Pseudonymous, Plain),
-    row("workflows", "name", None, Plain),
+    row("workflows", "name", Pseudonymous, Plain),
     row("workflows", "state", None, Plain),
     row("workflows", "latest", None, Plain),
     row("workflows", "created_at", None, Plain),
@@ -79,29 +79,29 @@ pub const DATA_MAP: &[Column] = &[
     row("workflow_versions", "version", None, Plain),
     row("workflow_versions", "tenant_id", Pseudonymous, Plain),
     row("workflow_versions", "document", Personal, Sealed),
-    row("workflow_versions", "digest", None, Plain),
+    row("workflow_versions", "digest", Pseudonymous, Plain),
     row("workflow_versions", "format", None, Plain),
     row("workflow_versions", "hosts", Personal, Sealed),
     row("workflow_versions", "applied_at", None, Plain),
     row("executions", "id", Pseudonymous, Plain),
     row("executions", "tenant_id", Pseudonymous, Plain),
     row("executions", "workflow_id", Pseudonymous, Plain),
-    row("executions", "workflow_name", None, Plain),
+    row("executions", "workflow_name", Pseudonymous, Plain),
     row("executions", "workflow_version", None, Plain),
     row("executions", "state", None, Plain),
     row("executions", "limits", None, Plain),
     row("executions", "plan_id", Pseudonymous, Plain),
-    row("executions", "plan_hash", None, Plain),
+    row("executions", "plan_hash", Pseudonymous, Plain),
     row("executions", "plan_issued_at", None, Plain),
     row("executions", "attempts", None, Plain),
     row("executions", "due_at", None, Plain),
     row("executions", "created_at", None, Plain),
     row("executions", "accepted_at", None, Plain),
-    row("executions", "outcome", None, Plain),
+    row("executions", "outcome", Pseudonymous, Plain),
     row("executions", "cancel_requested", None, Plain),
     row("executions", "idempotency", Personal, BlindIndex),
     row("executions", "request_digest", Pseudonymous, Hashed),
-    row("executions", "delivery", None, Plain),
+    row("executions", "delivery", Pseudonymous, Plain),
     row("execution_inputs", "execution_id", Pseudonymous, Plain),
     row("execution_inputs", "tenant_id", Pseudonymous, Plain),
     row("execution_inputs", "sealed", Personal, Sealed),
@@ -152,10 +152,11 @@ pub const DATA_MAP: &[Column] = &[
     row("sidecars", "last_received", None, Plain),
     row("sidecars", "accepted", None, Plain),
     row("sidecars", "anomalies", None, Plain),
+    row("heartbeats", "tenant_id", Pseudonymous, Plain),
     row("heartbeats", "sidecar_id", Pseudonymous, Plain),
     row("heartbeats", "counter", None, Plain),
     row("heartbeats", "payload_digest", None, Plain),
-    row("heartbeats", "envelope", None, Plain),
+    row("heartbeats", "envelope", Pseudonymous, Plain),
     row("heartbeats", "received_at", None, Plain),
     row("heartbeats", "accepted", None, Plain),
     row("heartbeats", "in_chain", None, Plain),
@@ -206,9 +207,9 @@ pub const DATA_MAP: &[Column] = &[
 /// The map as a table, for people.
 #[must_use]
 pub fn data_map_text() -> String {
-    DATA_MAP.iter().fold(String::new(), |mut text, c| {
-        text.push_str(&format!("{}.{}: {:?}, {:?}\n", c.table, c.column, c.class, c.protection));
-        text
+    DATA_MAP.iter().fold(String::new(), |text, Column { table, column, class, protection }| {
+        let (column, class) = (format!("{table}.{column}"), format!("{class:?}"));
+        format!("{text}{column:<34}{class:<14}{protection:?}\n")
     })
 }
 
@@ -221,5 +222,18 @@ mod tests {
         for column in DATA_MAP.iter().filter(|c| matches!(c.class, Personal | Secret)) {
             assert_ne!(column.protection, Plain, "{}.{}", column.table, column.column);
         }
+    }
+
+    #[test]
+    fn the_committed_map_is_the_one_in_the_code() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/data-map.txt");
+        if std::env::var_os("UPDATE_GOLDENS").is_some() {
+            std::fs::write(path, data_map_text()).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            committed == data_map_text(),
+            "data-map.txt is stale: run UPDATE_GOLDENS=1 cargo test -p store"
+        );
     }
 }

@@ -134,12 +134,31 @@ pub enum WriteError<E> {
 // === impl StoreError ===
 
 impl StoreError {
-    /// The engine's code behind an error: a SQLite result code or a SQLSTATE.
-    pub(crate) fn code_of(error: &sqlx::Error) -> Option<String> {
-        match error {
-            sqlx::Error::Database(said) => said.code().map(|code| code.into_owned()),
-            _ => None,
+    /// Whether the transaction as a whole is lost, not just the statement: SQLite may have rolled it back by
+    /// itself (sqlite.org/lang_transaction.html, section 3.1), and a lost connection always has.
+    pub(crate) const fn is_fatal(&self) -> bool {
+        match self {
+            Self::DiskFull | Self::ReadOnly | Self::Locked | Self::Unreachable(_) | Self::Closed => true,
+            Self::Denied
+            | Self::NotFound(_)
+            | Self::Conflict(_)
+            | Self::Cursor(_)
+            | Self::Range(_)
+            | Self::Corrupt(_)
+            | Self::Sealed { .. }
+            | Self::KeyDestroyed
+            | Self::Entropy
+            | Self::Panicked
+            | Self::Database(_) => false,
         }
+    }
+}
+
+/// SQLite's primary result code behind an error (sqlite.org/rescode.html): the low byte of the extended one.
+pub(crate) fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
+    match error {
+        sqlx::Error::Database(said) => said.code()?.parse::<u32>().ok().map(|code| code & 0xff),
+        _ => None,
     }
 }
 
@@ -212,6 +231,8 @@ mod tests {
         assert_eq!(of_code("517", false), Some(StoreError::Locked), "SQLITE_BUSY_SNAPSHOT");
         assert_eq!(of_code("2067", true), Some(StoreError::Conflict("row")));
         assert_eq!(of_code("23505", true), Some(StoreError::Conflict("row")));
+        assert!(of_code("57P01", false).unwrap().is_fatal(), "the server shuts down");
+        assert!(of_code("778", false).unwrap().is_fatal(), "SQLITE_IOERR_WRITE");
         assert_eq!(of_code("1", false), None);
         assert_eq!(of_code("42601", false), None);
     }

@@ -1,6 +1,6 @@
 //! Heartbeats, kept as they came; and the usage that they add up to.
 
-use crate::append::{chunks, values};
+use crate::append::{sizes, values};
 use crate::error::StoreError;
 use crate::page::Page;
 use crate::permit::reach;
@@ -74,7 +74,8 @@ impl<S: Source> Heartbeats<'_, S> {
     ) -> Result<Option<(Digest, String)>, StoreError> {
         reach(permit, tenant)?;
         let statement = sql("SELECT payload_digest, reason FROM heartbeats \
-                             WHERE sidecar_id = $1 AND counter = $2 AND in_chain = 1")
+                             WHERE tenant_id = $1 AND sidecar_id = $2 AND counter = $3 AND in_chain = 1")
+        .bind(tenant.to_string())
         .bind(sidecar.to_string())
         .bind(count(counter, "counter")?);
         let Some(row) = sql::one(self.0, statement).await? else { return Ok(None) };
@@ -93,18 +94,19 @@ impl<S: Source> Heartbeats<'_, S> {
         page: &Page,
     ) -> Result<(Vec<StoredBeat>, Option<String>), StoreError> {
         reach(permit, tenant)?;
-        let Place { sidecar, counter } = page.start(Place::LAST)?;
-        let statement = sql("SELECT h.sidecar_id, h.counter, h.payload_digest, h.envelope, h.received_at, \
-             h.accepted, h.in_chain, h.reason FROM heartbeats h JOIN sidecars s ON s.id = h.sidecar_id \
-             WHERE s.tenant_id = $1 AND (h.sidecar_id < $2 OR (h.sidecar_id = $2 AND h.counter < $3)) \
-             ORDER BY h.sidecar_id DESC, h.counter DESC, h.in_chain DESC LIMIT $4")
+        let Place { sidecar, counter, digest } = page.start(Place::LAST)?;
+        let statement = sql("SELECT sidecar_id, counter, payload_digest, envelope, received_at, accepted, \
+             in_chain, reason FROM heartbeats \
+             WHERE tenant_id = $1 AND (sidecar_id, counter, payload_digest) < ($2, $3, $4) \
+             ORDER BY sidecar_id DESC, counter DESC, payload_digest DESC LIMIT $5")
         .bind(tenant.to_string())
         .bind(sidecar.to_string())
         .bind(count(counter, "counter")?)
+        .bind(digest.as_bytes().to_vec())
         .bind(i64::from(page.fetch()));
         let rows = sql::all(self.0, statement).await?;
         let rows = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        Ok(page.cut(rows, |beat| format!("{}.{}", beat.sidecar, beat.counter)))
+        Ok(page.cut(rows, |beat| format!("{}.{}.{}", beat.sidecar, beat.counter, beat.payload_digest)))
     }
 
     /// A tenant's usage, with the hours from `from` up to `to`.
@@ -155,17 +157,19 @@ impl Heartbeats<'_, Tx> {
         beats: &[StoredBeat],
     ) -> Result<(), StoreError> {
         reach(permit, tenant)?;
-        for chunk in chunks(beats) {
+        let mut rows = beats.iter();
+        for size in sizes(beats.len()) {
             let mut text = values(
-                "INSERT INTO heartbeats (sidecar_id, counter, payload_digest, envelope, received_at, accepted, \
+                "INSERT INTO heartbeats (tenant_id, sidecar_id, counter, payload_digest, envelope, received_at, accepted, \
                  in_chain, reason) VALUES ",
-                8,
-                chunk.len(),
+                9,
+                size,
             );
-            text.push_str(" ON CONFLICT (sidecar_id, counter, payload_digest) DO NOTHING");
+            text.push_str(" ON CONFLICT (tenant_id, sidecar_id, counter, payload_digest) DO NOTHING");
             let mut statement = sqlx::query(AssertSqlSafe(text));
-            for beat in chunk {
+            for beat in rows.by_ref().take(size) {
                 statement = statement
+                    .bind(tenant.to_string())
                     .bind(beat.sidecar.to_string())
                     .bind(count(beat.counter, "counter")?)
                     .bind(beat.payload_digest.as_bytes().to_vec())
@@ -220,18 +224,24 @@ impl Heartbeats<'_, Tx> {
 struct Place {
     sidecar: SidecarId,
     counter: u64,
+    digest: Digest,
 }
 
 impl Place {
-    const LAST: Self = Self { sidecar: SidecarId::from_bytes([0xff; 16]), counter: 0 };
+    const LAST: Self =
+        Self { sidecar: SidecarId::from_bytes([0xff; 16]), counter: 0, digest: Digest::from_bytes([0; 32]) };
 }
 
 impl core::str::FromStr for Place {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (sidecar, counter) = text.split_once('.').ok_or(())?;
-        Ok(Self { sidecar: sidecar.parse().map_err(|_| ())?, counter: counter.parse().map_err(|_| ())? })
+        let mut parts = text.split('.');
+        let mut next = || parts.next().ok_or(());
+        let (sidecar, counter, digest) = (next()?, next()?, next()?);
+        let sidecar = sidecar.parse().map_err(|_| ())?;
+        let digest = digest.parse().map_err(|_| ())?;
+        Ok(Self { sidecar, counter: counter.parse().map_err(|_| ())?, digest })
     }
 }
 

@@ -2,8 +2,11 @@
 
 use crate::error::StoreError;
 use crate::sql::{self, Columns, Source, sql};
+use crate::tx::Tx;
+use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 use terms::TenantId;
 use vault::{Context, DataKey, Keystore, Owner, Purpose, WrappedKey};
 use zeroize::Zeroizing;
@@ -14,17 +17,45 @@ const PURPOSES: [Purpose; 3] = [Purpose::Column, Purpose::Index, Purpose::Log];
 /// The first version of every key.
 const VERSION: u32 = 1;
 
+/// Most owners whose keys are kept unwrapped: a few megabytes.
+const CACHED_MAX: usize = 1_024;
+
+/// For how long keys are used without looking whether they are still there. Another replica may have destroyed
+/// them: after that long, none can open what they sealed.
+const TRUSTED_FOR: Duration = Duration::from_secs(60);
+
 /// The keys of all owners.
 #[derive(Clone)]
 pub struct Keys(Arc<Inner>);
 
 struct Inner {
     keystore: Keystore,
-    cached: RwLock<HashMap<Owner, Arc<OwnerKeys>>>,
+    cache: RwLock<Cache>,
+}
+
+/// Keys that are known to be committed.
+#[derive(Default)]
+struct Cache {
+    owners: HashMap<Owner, (Arc<OwnerKeys>, Instant)>,
+    /// How often keys were destroyed: what was read before the last time may be gone.
+    destroyed: u64,
+}
+
+/// What is at hand of an owner's keys.
+pub enum Cached {
+    /// They are.
+    Here(Arc<OwnerKeys>),
+    /// They are not; what the database says may be kept if nothing was destroyed since.
+    Unknown {
+        /// How often keys had been destroyed.
+        seen: u64,
+    },
+    /// This transaction destroyed them.
+    Destroyed,
 }
 
 /// One owner's keys.
-pub(crate) struct OwnerKeys {
+pub struct OwnerKeys {
     owner: Owner,
     column: DataKey,
     index: DataKey,
@@ -39,52 +70,84 @@ pub(crate) struct Place<'a> {
     pub(crate) row: &'a [u8],
 }
 
+// === impl Keys ===
+
 impl Keys {
     pub(crate) fn new(keystore: Keystore) -> Self {
-        Self(Arc::new(Inner { keystore, cached: RwLock::default() }))
+        Self(Arc::new(Inner { keystore, cache: RwLock::default() }))
     }
 
-    fn cached(&self, owner: Owner) -> Option<Arc<OwnerKeys>> {
-        self.0.cached.read().unwrap_or_else(PoisonError::into_inner).get(&owner).cloned()
+    pub(crate) fn cached(&self, owner: Owner) -> Cached {
+        let cache = self.0.cache.read().unwrap_or_else(PoisonError::into_inner);
+        match cache.owners.get(&owner) {
+            Some((keys, since)) if since.elapsed() < TRUSTED_FOR => Cached::Here(Arc::clone(keys)),
+            Some(_) | None => Cached::Unknown { seen: cache.destroyed },
+        }
     }
 
-    /// Forgets the keys of an owner that was deleted.
-    pub(crate) fn forget(&self, owner: Owner) {
-        self.0.cached.write().unwrap_or_else(PoisonError::into_inner).remove(&owner);
+    /// Keeps committed keys, unless some were destroyed since they were read: perhaps these.
+    pub(crate) fn keep(&self, owner: Owner, keys: Arc<OwnerKeys>, seen: u64) {
+        let mut cache = self.0.cache.write().unwrap_or_else(PoisonError::into_inner);
+        if cache.destroyed != seen {
+            return;
+        }
+        if cache.owners.len() >= CACHED_MAX {
+            cache.owners.clear();
+        }
+        cache.owners.insert(owner, (keys, Instant::now()));
+    }
+
+    /// Forgets keys whose destruction is committed.
+    pub(crate) fn forget(&self, owners: &[Owner]) {
+        if owners.is_empty() {
+            return;
+        }
+        let mut cache = self.0.cache.write().unwrap_or_else(PoisonError::into_inner);
+        cache.destroyed += 1;
+        for owner in owners {
+            cache.owners.remove(owner);
+        }
     }
 }
 
 /// The keys of `owner`, from the cache or the database.
+///
+/// # Errors
+/// [`StoreError::KeyDestroyed`] if there are none.
 pub(crate) async fn of<S: Source>(source: &mut S, owner: Owner) -> Result<Arc<OwnerKeys>, StoreError> {
-    if let Some(cached) = source.keys().cached(owner) {
-        return Ok(cached);
+    let seen = match source.cached(owner) {
+        Cached::Here(keys) => return Ok(keys),
+        Cached::Unknown { seen } => seen,
+        Cached::Destroyed => return Err(StoreError::KeyDestroyed),
+    };
+    let statement = sql("SELECT purpose, wrapped FROM vault_keys WHERE owner = $1 AND version = $2");
+    let rows = sql::all(source, statement.bind(owner_text(owner)).bind(i64::from(VERSION))).await?;
+    if rows.is_empty() {
+        return Err(StoreError::KeyDestroyed);
     }
-    let keys = source.keys().clone();
-    let mut unwrapped = Vec::with_capacity(PURPOSES.len());
-    for purpose in PURPOSES {
-        let statement =
-            sql("SELECT wrapped FROM vault_keys WHERE owner = $1 AND purpose = $2 AND version = $3")
-                .bind(owner_text(owner))
-                .bind(purpose.as_str())
-                .bind(i64::from(VERSION));
-        let row = sql::one(source, statement).await?.ok_or(StoreError::KeyDestroyed)?;
-        let wrapped = Columns::of(&row).bytes()?;
-        let sealed = |error| StoreError::Sealed { what: "key", source: error };
-        let wrapped = WrappedKey::try_from(wrapped.as_slice()).map_err(sealed)?;
-        unwrapped.push(keys.0.keystore.unwrap(owner, purpose, VERSION, &wrapped).map_err(sealed)?);
+    let mut wrapped = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let mut columns = Columns::of(row);
+        let purpose: Purpose = columns.parsed("vault_keys.purpose")?;
+        wrapped.push((purpose, columns.bytes()?));
     }
-    let [column, index, log] =
-        <[DataKey; 3]>::try_from(unwrapped).map_err(|_| StoreError::Corrupt("vault_keys.purpose"))?;
-    let found = Arc::new(OwnerKeys { owner, column, index, log });
-    keys.0.cached.write().unwrap_or_else(PoisonError::into_inner).insert(owner, Arc::clone(&found));
+    let sealed = |source| StoreError::Sealed { what: "key", source };
+    let unwrap = |purpose| {
+        let found = wrapped.iter().find(|(of, _)| *of == purpose);
+        let (_, bytes) = found.ok_or(StoreError::Corrupt("vault_keys.purpose"))?;
+        let key = WrappedKey::try_from(bytes.as_slice()).map_err(sealed)?;
+        source.keys().0.keystore.unwrap(owner, purpose, VERSION, &key).map_err(sealed)
+    };
+    let [column, index, log] = PURPOSES.map(unwrap);
+    let found = Arc::new(OwnerKeys { owner, column: column?, index: index?, log: log? });
+    source.keep(owner, Arc::clone(&found), seen);
     Ok(found)
 }
 
 /// Makes the keys of a new owner.
 pub(crate) async fn create<S: Source>(source: &mut S, owner: Owner) -> Result<(), StoreError> {
     for purpose in PURPOSES {
-        let keys = source.keys().clone();
-        let wrapped = keys.0.keystore.wrap_new(owner, purpose, VERSION, entropy()?, entropy()?);
+        let wrapped = source.keys().0.keystore.wrap_new(owner, purpose, VERSION, entropy()?, entropy()?);
         let statement =
             sql("INSERT INTO vault_keys (owner, purpose, version, wrapped) VALUES ($1, $2, $3, $4)")
                 .bind(owner_text(owner))
@@ -96,10 +159,10 @@ pub(crate) async fn create<S: Source>(source: &mut S, owner: Owner) -> Result<()
     Ok(())
 }
 
-/// Destroys the keys of an owner: what they sealed can be read no more.
-pub(crate) async fn destroy<S: Source>(source: &mut S, owner: Owner) -> Result<(), StoreError> {
-    sql::run(source, sql("DELETE FROM vault_keys WHERE owner = $1").bind(owner_text(owner))).await?;
-    source.keys().forget(owner);
+/// Destroys the keys of an owner: what they sealed can be read no more, once this is committed.
+pub(crate) async fn destroy(tx: &mut Tx, owner: Owner) -> Result<(), StoreError> {
+    sql::run(tx, sql("DELETE FROM vault_keys WHERE owner = $1").bind(owner_text(owner))).await?;
+    tx.destroyed(owner);
     Ok(())
 }
 
@@ -119,6 +182,8 @@ fn owner_text(owner: Owner) -> String {
         Owner::Tenant(tenant) => tenant.to_string(),
     }
 }
+
+// === impl OwnerKeys ===
 
 impl OwnerKeys {
     /// Seals a column's value to its place.

@@ -14,7 +14,6 @@ mod connect;
 mod data_map;
 mod error;
 mod keys;
-
 mod page;
 mod permit;
 mod raw;
@@ -47,6 +46,7 @@ pub use config::{Config, Database};
 pub use data_map::{Class, Column, DATA_MAP, Protection, data_map_text};
 pub use enrolments::{EnrolmentKind, EnrolmentToken, Redeem};
 pub use error::{OpenError, StoreError, WriteError};
+pub use events::OutboxRow;
 pub use executions::{
     Counts, ExecState, Execution, ExecutionFacts, ExecutionFilter, Idempotency, NewDelivery, NewExecution,
 };
@@ -54,8 +54,8 @@ pub use heartbeats::{StoredBeat, Usage, UsageHour};
 pub use page::{LIMIT_MAX, Page};
 pub use reader::Reader;
 pub use repositories::{
-    Alarms, AssuranceResults, Audit, Checkpoints, Enrolments, Events, Executions, Heartbeats, Settings,
-    Sidecars, SigningKeys, Tenants, Workflows, Workloads,
+    Alarms, AssuranceResults, Audit, Checkpoints, Enrolments, Events, Executions, Heartbeats, Outbox,
+    Settings, Sidecars, SigningKeys, Tenants, Workflows, Workloads,
 };
 pub use sidecars::{SidecarRow, SidecarState};
 pub use signing_keys::SigningKeyRow;

@@ -1,10 +1,13 @@
 //! Reading.
 
-use crate::keys::Keys;
+use crate::error::StoreError;
+use crate::keys::{Cached, Keys, OwnerKeys};
 use crate::sql::Source;
 use sqlx::Any;
 use sqlx::AnyConnection;
 use sqlx::pool::PoolConnection;
+use std::sync::Arc;
+use vault::Owner;
 
 /// A connection for reading. It goes back to the pool when it is dropped.
 pub struct Reader {
@@ -19,8 +22,18 @@ impl Reader {
 }
 
 impl Source for Reader {
-    fn connection(&mut self) -> &mut AnyConnection {
-        &mut self.connection
+    async fn connection(&mut self) -> Result<&mut AnyConnection, StoreError> {
+        Ok(&mut self.connection)
+    }
+
+    fn failed(&mut self, _: &StoreError) {}
+
+    fn cached(&self, owner: Owner) -> Cached {
+        self.keys.cached(owner)
+    }
+
+    fn keep(&mut self, owner: Owner, keys: Arc<OwnerKeys>, seen: u64) {
+        self.keys.keep(owner, keys, seen);
     }
 
     fn keys(&self) -> &Keys {

@@ -45,6 +45,8 @@ repositories! {
     checkpoints -> Checkpoints;
     /// Security events.
     events -> Events;
+    /// Events that wait to be taken over.
+    outbox -> Outbox;
     /// Alarms.
     alarms -> Alarms;
     /// What control checks found.

@@ -34,7 +34,8 @@ pub(crate) async fn migrate(connection: &mut AnyConnection, engine: Engine) -> R
         let corrupt = |e: StoreError| OpenError::Database(e.to_string());
         let (version, digest) = (columns.integer().map_err(corrupt)?, columns.text().map_err(corrupt)?);
         let Some(text) = MIGRATIONS.get(applied) else {
-            return Err(OpenError::NewerSchema { found: version, known });
+            let found = known.max(i64::try_from(rows.len()).unwrap_or(i64::MAX));
+            return Err(OpenError::NewerSchema { found, known });
         };
         if Digest::sha256(text.as_bytes()).to_string() != digest {
             return Err(OpenError::EditedSchema(version));
@@ -54,20 +55,30 @@ pub(crate) async fn migrate(connection: &mut AnyConnection, engine: Engine) -> R
     tx.commit().await.map_err(failed)
 }
 
+/// What our words are on each engine.
+const fn words(engine: Engine) -> [(&'static str, &'static str); 4] {
+    match engine {
+        // `INTEGER PRIMARY KEY` is the row's own number there: no second tree (sqlite.org/rowidtable.html).
+        Engine::SqlCipher => [
+            (" BYTES", " BLOB"),
+            ("CLUSTERED", "WITHOUT ROWID"),
+            (" TEXT", " TEXT"),
+            ("BIGINT PRIMARY KEY", "INTEGER PRIMARY KEY"),
+        ],
+        // Sorted by bytes whatever the server's locale, as SQLite does: cursors rely on it.
+        Engine::Postgres => [
+            (" BYTES", " BYTEA"),
+            ("CLUSTERED", ""),
+            (" TEXT", " TEXT COLLATE \"C\""),
+            ("BIGINT PRIMARY KEY", "BIGINT PRIMARY KEY"),
+        ],
+    }
+}
+
 /// A migration's statements in the words of one engine.
 fn statements(text: &str, engine: Engine) -> Vec<String> {
-    let (bytes, clustered) = match engine {
-        Engine::SqlCipher => ("BLOB", "WITHOUT ROWID"),
-        Engine::Postgres => ("BYTEA", ""),
-    };
-    let code: String =
-        text.lines().filter(|l| !l.trim_start().starts_with("--")).fold(String::new(), |mut all, l| {
-            all.push_str(l);
-            all.push('\n');
-            all
-        });
-    code.split(';')
-        .map(|s| s.trim().replace(" BYTES", &format!(" {bytes}")).replace("CLUSTERED", clustered))
-        .filter(|s| !s.is_empty())
-        .collect()
+    let code =
+        text.lines().filter(|line| !line.trim_start().starts_with("--")).collect::<Vec<_>>().join("\n");
+    let translated = words(engine).iter().fold(code, |code, (ours, theirs)| code.replace(ours, theirs));
+    translated.split(';').map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()).collect()
 }

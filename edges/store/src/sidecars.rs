@@ -146,7 +146,7 @@ impl Sidecars<'_, Tx> {
         reach(permit, row.tenant)?;
         let statement =
             sql("UPDATE sidecars SET epoch = $1, counter = $2, prev = $3, time = $4, totals = $5, \
-             sworn = $6, last_received = $7, accepted = $8, anomalies = $9 WHERE id = $10")
+             sworn = $6, last_received = $7, accepted = $8, anomalies = $9 WHERE id = $10 AND tenant_id = $11")
             .bind(count(row.epoch, "epoch")?)
             .bind(count(row.counter, "counter")?)
             .bind(row.prev.as_bytes().to_vec())
@@ -156,7 +156,8 @@ impl Sidecars<'_, Tx> {
             .bind(row.last_received.map(ms))
             .bind(count(row.accepted, "accepted")?)
             .bind(count(row.anomalies, "anomalies")?)
-            .bind(row.id.to_string());
+            .bind(row.id.to_string())
+            .bind(row.tenant.to_string());
         match sql::run(self.0, statement).await? {
             0 => Err(StoreError::NotFound("sidecar")),
             _ => Ok(()),

@@ -1,20 +1,31 @@
 //! Reading and writing rows: what both engines have in common.
 
 use crate::error::StoreError;
-use crate::keys::Keys;
+use crate::keys::{Cached, Keys, OwnerKeys};
 use core::str::FromStr;
 use sqlx::AnyConnection;
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, Row as _};
+use std::sync::Arc;
 use terms::{Digest, Timestamp};
+use vault::Owner;
 
 /// Where statements run: a reader's connection, or the writer's inside its transaction.
 pub trait Source: Send {
-    /// The connection.
+    /// The connection, ready for a statement.
     #[doc(hidden)]
-    fn connection(&mut self) -> &mut AnyConnection;
-    /// The keys of sealed columns.
+    fn connection(&mut self) -> impl Future<Output = Result<&mut AnyConnection, StoreError>> + Send;
+    /// Takes note of a statement's failure.
+    #[doc(hidden)]
+    fn failed(&mut self, error: &StoreError);
+    /// An owner's keys, if they are at hand.
+    #[doc(hidden)]
+    fn cached(&self, owner: Owner) -> Cached;
+    /// Keeps an owner's keys at hand, as they were read after `seen`.
+    #[doc(hidden)]
+    fn keep(&mut self, owner: Owner, keys: Arc<OwnerKeys>, seen: u64);
+    /// Unwraps keys.
     #[doc(hidden)]
     fn keys(&self) -> &Keys;
 }
@@ -29,7 +40,8 @@ pub(crate) fn sql(text: &'static str) -> Statement<'static> {
 
 /// Runs a statement; says how many rows it changed.
 pub(crate) async fn run<S: Source>(source: &mut S, statement: Statement<'_>) -> Result<u64, StoreError> {
-    Ok(statement.execute(source.connection()).await?.rows_affected())
+    let done = statement.execute(source.connection().await?).await;
+    settled(source, done).map(|done| done.rows_affected())
 }
 
 /// Runs a query for at most one row.
@@ -37,7 +49,8 @@ pub(crate) async fn one<S: Source>(
     source: &mut S,
     statement: Statement<'_>,
 ) -> Result<Option<AnyRow>, StoreError> {
-    Ok(statement.fetch_optional(source.connection()).await?)
+    let found = statement.fetch_optional(source.connection().await?).await;
+    settled(source, found)
 }
 
 /// Runs a query for all its rows; every query has a limit or a bound by its nature.
@@ -45,7 +58,16 @@ pub(crate) async fn all<S: Source>(
     source: &mut S,
     statement: Statement<'_>,
 ) -> Result<Vec<AnyRow>, StoreError> {
-    Ok(statement.fetch_all(source.connection()).await?)
+    let found = statement.fetch_all(source.connection().await?).await;
+    settled(source, found)
+}
+
+fn settled<S: Source, T>(source: &mut S, done: Result<T, sqlx::Error>) -> Result<T, StoreError> {
+    done.map_err(|error| {
+        let error = StoreError::from(error);
+        source.failed(&error);
+        error
+    })
 }
 
 /// A time as it is stored.

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use vault::{Keystore, Owner};
 
-/// Most writes that wait; further callers wait for a place. Sixteen full groups.
-const QUEUE_MAX: usize = 4_096;
+/// Most writes that wait; further callers wait for a place. Four full groups: more would only add to the wait.
+const QUEUE_MAX: usize = 1_024;
 
 /// What a write's closure returns.
 pub type WorkFuture<'t, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 't>>;
@@ -37,15 +37,16 @@ impl Store {
     /// # Errors
     /// [`OpenError`], each with its next step. Nothing is ever re-initialised over existing data.
     pub async fn open(config: Config, keystore: Keystore) -> Result<Self, OpenError> {
-        let (connector, engine) = Connector::new(&config.url)?;
+        let connector = Connector::new(&config.url)?;
         let mut connection = connect::preflight(&connector, &config.url).await?;
-        schema::migrate(&mut connection, engine).await?;
+        schema::migrate(&mut connection, connector.engine()).await?;
         let keys = Keys::new(keystore);
-        let mut first = Tx::new(connection, keys.clone());
+        let mut first = Tx::new(connection, connector.engine(), keys.clone());
         prepare(&mut first).await?;
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(writer::run(queue, connector.clone(), engine, first));
-        Ok(Self(Arc::new(Inner { readers: connector.pool(config.readers), keys, jobs })))
+        let readers = connector.pool(config.readers);
+        tokio::spawn(writer::run(queue, connector, first));
+        Ok(Self(Arc::new(Inner { readers, keys, jobs })))
     }
 
     /// A connection for reading.
@@ -57,7 +58,8 @@ impl Store {
     }
 
     /// Runs `work` in a transaction and answers once it is on disk. Several writes share one commit; one that
-    /// fails is undone alone.
+    /// fails or panics is undone alone. All writers wait while `work` runs: it awaits nothing but its `Tx`. Once
+    /// queued it runs, whether or not its caller still waits.
     ///
     /// # Errors
     /// [`WriteError::Work`] is the closure's own error, [`WriteError::Store`] the store's.
@@ -69,7 +71,7 @@ impl Store {
     {
         let (answer, answered) = oneshot::channel();
         self.0.jobs.send(Job::new(work, answer)).await.map_err(|_| WriteError::Store(StoreError::Closed))?;
-        answered.await.map_err(|_| WriteError::Store(StoreError::Panicked))?
+        answered.await.map_err(|_| WriteError::Store(StoreError::Closed))?
     }
 
     /// Waits until every write that was begun is answered, and closes all connections.
@@ -88,21 +90,25 @@ async fn prepare(tx: &mut Tx) -> Result<(), OpenError> {
     let failed = |error: StoreError| match error {
         StoreError::Sealed { .. } => OpenError::WrongRoot,
         StoreError::DiskFull => OpenError::DiskFull,
+        StoreError::Locked => OpenError::Locked,
+        StoreError::Unreachable(why) => OpenError::Unreachable(why),
         other => OpenError::Database(other.to_string()),
     };
+    tx.begin_first().await.map_err(failed)?;
     match keys::of(tx, Owner::Platform).await {
-        Ok(_) => return Ok(()),
-        Err(StoreError::KeyDestroyed) => {}
+        Ok(_) => {}
+        Err(StoreError::KeyDestroyed) => make_first(tx).await.map_err(failed)?,
         Err(error) => return Err(failed(error)),
     }
-    let row = sql::one(tx, sql("SELECT count(*) FROM tenants")).await.map_err(failed)?;
-    let tenants = row.map_or(Ok(0), |row| Columns::of(&row).integer()).map_err(failed)?;
+    tx.commit().await.map_err(failed)
+}
+
+async fn make_first(tx: &mut Tx) -> Result<(), StoreError> {
+    let row = sql::one(tx, sql("SELECT count(*) FROM tenants")).await?;
+    let tenants = row.map_or(Ok(0), |row| Columns::of(&row).integer())?;
     if tenants > 0 {
-        return Err(OpenError::Database("the platform's keys are missing: restore a backup".to_owned()));
+        return Err(StoreError::Database("the platform's keys are missing: restore a backup".to_owned()));
     }
-    sql::run(tx, sql("BEGIN")).await.map_err(failed)?;
-    keys::create(tx, Owner::Platform).await.map_err(failed)?;
-    append::create_head(tx).await.map_err(failed)?;
-    sql::run(tx, sql("COMMIT")).await.map_err(failed)?;
-    Ok(())
+    keys::create(tx, Owner::Platform).await?;
+    append::create_head(tx).await
 }

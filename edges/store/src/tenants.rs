@@ -43,15 +43,15 @@ const OWNED: [&str; 14] = [
     "DELETE FROM security_events WHERE tenant_id = $1",
     "DELETE FROM alarms WHERE tenant_id = $1",
     "DELETE FROM usage_hours WHERE tenant_id = $1",
-    "DELETE FROM heartbeats WHERE sidecar_id IN (SELECT id FROM sidecars WHERE tenant_id = $1)",
+    "DELETE FROM heartbeats WHERE tenant_id = $1",
     "DELETE FROM sidecars WHERE tenant_id = $1",
     "DELETE FROM data_planes WHERE tenant_id = $1",
     "DELETE FROM certificates WHERE tenant_id = $1",
     "DELETE FROM enrolments WHERE tenant_id = $1",
     "DELETE FROM execution_sums WHERE tenant_id = $1",
-    "DELETE FROM execution_inputs WHERE tenant_id = $1",
+    "DELETE FROM execution_inputs WHERE execution_id IN (SELECT id FROM executions WHERE tenant_id = $1)",
     "DELETE FROM executions WHERE tenant_id = $1",
-    "DELETE FROM workflow_versions WHERE tenant_id = $1",
+    "DELETE FROM workflow_versions WHERE workflow_id IN (SELECT id FROM workflows WHERE tenant_id = $1)",
     "DELETE FROM workflows WHERE tenant_id = $1",
 ];
 

@@ -1,61 +1,232 @@
 //! Inside a transaction: repositories that write, and what goes with every change.
 
-use crate::keys::Keys;
-use crate::sql::Source;
+use crate::connect::Engine;
+use crate::error::StoreError;
+use crate::keys::{Cached, Keys, OwnerKeys};
+use crate::sql::{self, Source, sql};
 use sqlx::AnyConnection;
+use std::sync::Arc;
+use vault::Owner;
 use wire::audit::AuditEntry;
 use wire::event::SecurityEvent;
 
 /// A transaction. Its audit entries and events are written with it, at its end.
 pub struct Tx {
     connection: AnyConnection,
+    engine: Engine,
     keys: Keys,
-    pub(crate) entries: Vec<AuditEntry>,
-    pub(crate) events: Vec<SecurityEvent>,
+    pending: Pending,
+    /// Where `pending` stood when the closure that runs now began.
+    mark: Mark,
+    savepoint: Savepoint,
+    lost: Option<StoreError>,
 }
 
-/// How much a transaction holds, to go back to.
+/// What becomes real with the commit.
+#[derive(Default)]
+struct Pending {
+    entries: Vec<AuditEntry>,
+    events: Vec<SecurityEvent>,
+    /// Keys that this transaction read or made: others may see them once they are committed.
+    keys: Vec<(Owner, Arc<OwnerKeys>)>,
+    destroyed: Vec<Owner>,
+}
+
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Mark {
+struct Mark {
     entries: usize,
     events: usize,
+    keys: usize,
+    destroyed: usize,
+}
+
+/// How the closure that runs now can be undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Savepoint {
+    /// With the whole transaction: it is alone.
+    Whole,
+    /// It has changed nothing yet. The first statement sets the savepoint, so that closures which only append
+    /// to the log cost none.
+    Wanted,
+    /// By going back to the savepoint.
+    Set,
+    /// Nothing is left to undo.
+    Left,
+    /// There is no transaction.
+    None,
 }
 
 impl Tx {
-    pub(crate) const fn new(connection: AnyConnection, keys: Keys) -> Self {
-        Self { connection, keys, entries: Vec::new(), events: Vec::new() }
+    pub(crate) fn new(connection: AnyConnection, engine: Engine, keys: Keys) -> Self {
+        let (pending, mark) = (Pending::default(), Mark::default());
+        Self { connection, engine, keys, pending, mark, savepoint: Savepoint::None, lost: None }
+    }
+
+    /// Writes an audit entry with this change.
+    pub fn audit(&mut self, entry: AuditEntry) {
+        self.pending.entries.push(entry);
+    }
+
+    /// Writes a security event with this change, and puts it into the outbox.
+    pub fn event(&mut self, event: SecurityEvent) {
+        self.pending.events.push(event);
+    }
+
+    pub(crate) fn destroyed(&mut self, owner: Owner) {
+        self.pending.destroyed.push(owner);
+    }
+
+    pub(crate) const fn engine(&self) -> Engine {
+        self.engine
     }
 
     pub(crate) fn into_connection(self) -> AnyConnection {
         self.connection
     }
 
-    /// Writes an audit entry with this change.
-    pub fn audit(&mut self, entry: AuditEntry) {
-        self.entries.push(entry);
+    /// Begins the transaction.
+    pub(crate) async fn begin(&mut self) -> Result<(), StoreError> {
+        self.savepoint = Savepoint::Whole;
+        sql::run(self, sql(self.engine.begin())).await.map(drop)
     }
 
-    /// Writes a security event with this change, and puts it into the outbox.
-    pub fn event(&mut self, event: SecurityEvent) {
-        self.events.push(event);
+    /// Begins the first transaction of all, in which replicas that start together take turns.
+    pub(crate) async fn begin_first(&mut self) -> Result<(), StoreError> {
+        self.begin().await?;
+        match self.engine {
+            Engine::SqlCipher => Ok(()),
+            Engine::Postgres => {
+                sql::run(self, sql("LOCK TABLE vault_keys IN EXCLUSIVE MODE")).await.map(drop)
+            }
+        }
     }
 
-    pub(crate) const fn mark(&self) -> Mark {
-        Mark { entries: self.entries.len(), events: self.events.len() }
+    /// Begins a closure; `alone` says that no other shares the transaction.
+    pub(crate) const fn enter(&mut self, alone: bool) {
+        self.mark = Mark {
+            entries: self.pending.entries.len(),
+            events: self.pending.events.len(),
+            keys: self.pending.keys.len(),
+            destroyed: self.pending.destroyed.len(),
+        };
+        self.savepoint = if alone { Savepoint::Whole } else { Savepoint::Wanted };
     }
 
-    pub(crate) fn reset(&mut self, mark: Mark) {
-        self.entries.truncate(mark.entries);
-        self.events.truncate(mark.events);
+    /// Keeps what the closure did.
+    pub(crate) async fn keep_work(&mut self) -> Result<(), StoreError> {
+        match self.savepoint {
+            Savepoint::Whole | Savepoint::Wanted | Savepoint::Left | Savepoint::None => self.check(),
+            Savepoint::Set => self.leave("RELEASE SAVEPOINT work").await,
+        }
+    }
+
+    /// Undoes what the closure did.
+    pub(crate) async fn undo_work(&mut self) -> Result<(), StoreError> {
+        self.pending.back_to(self.mark);
+        match self.savepoint {
+            Savepoint::Whole => {
+                self.leave("ROLLBACK").await?;
+                self.savepoint = Savepoint::None;
+                Ok(())
+            }
+            Savepoint::Wanted | Savepoint::Left | Savepoint::None => self.check(),
+            Savepoint::Set => {
+                self.leave("ROLLBACK TO SAVEPOINT work").await?;
+                self.leave("RELEASE SAVEPOINT work").await
+            }
+        }
+    }
+
+    /// Begins the part that belongs to no closure: what was collected is taken out and written.
+    pub(crate) fn finish(&mut self) -> (Vec<AuditEntry>, Vec<SecurityEvent>) {
+        self.savepoint = Savepoint::Whole;
+        (core::mem::take(&mut self.pending.entries), core::mem::take(&mut self.pending.events))
+    }
+
+    /// Whether the transaction ended with its only closure.
+    pub(crate) fn is_over(&self) -> bool {
+        self.savepoint == Savepoint::None
+    }
+
+    /// Commits; from now on others may see the keys that were made, and none those that were destroyed.
+    pub(crate) async fn commit(&mut self) -> Result<(), StoreError> {
+        sql::run(self, sql("COMMIT")).await?;
+        self.savepoint = Savepoint::None;
+        let Pending { keys, destroyed, .. } = core::mem::take(&mut self.pending);
+        self.keys.forget(&destroyed);
+        for (owner, keys) in keys.into_iter().filter(|(owner, _)| !destroyed.contains(owner)) {
+            if let Cached::Unknown { seen } = self.keys.cached(owner) {
+                self.keys.keep(owner, keys, seen);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up the transaction; says whether the connection can go on.
+    pub(crate) async fn give_up(&mut self) -> bool {
+        self.pending = Pending::default();
+        self.lost = None;
+        self.savepoint = Savepoint::None;
+        // There may be no transaction any more: SQLite ends it by itself on a full disk.
+        let _none_open = sql::run(self, sql("ROLLBACK")).await;
+        self.lost = None;
+        sql::one(self, sql("SELECT 1")).await.is_ok()
+    }
+
+    /// Ends or undoes a savepoint, without setting one.
+    async fn leave(&mut self, statement: &'static str) -> Result<(), StoreError> {
+        self.check()?;
+        self.savepoint = Savepoint::Left;
+        sql::run(self, sql(statement)).await.map(drop)
+    }
+
+    /// Fails if the transaction as a whole is lost.
+    fn check(&self) -> Result<(), StoreError> {
+        self.lost.clone().map_or(Ok(()), Err)
     }
 }
 
 impl Source for Tx {
-    fn connection(&mut self) -> &mut AnyConnection {
-        &mut self.connection
+    async fn connection(&mut self) -> Result<&mut AnyConnection, StoreError> {
+        self.check()?;
+        if self.savepoint == Savepoint::Wanted {
+            self.savepoint = Savepoint::Set;
+            let set = sql("SAVEPOINT work").execute(&mut self.connection).await.map_err(StoreError::from);
+            set.inspect_err(|error| self.lost = Some(error.clone()))?;
+        }
+        Ok(&mut self.connection)
+    }
+
+    fn failed(&mut self, error: &StoreError) {
+        if error.is_fatal() && self.lost.is_none() {
+            self.lost = Some(error.clone());
+        }
+    }
+
+    fn cached(&self, owner: Owner) -> Cached {
+        if self.pending.destroyed.contains(&owner) {
+            return Cached::Destroyed;
+        }
+        match self.pending.keys.iter().find(|(of, _)| *of == owner) {
+            Some((_, keys)) => Cached::Here(Arc::clone(keys)),
+            None => self.keys.cached(owner),
+        }
+    }
+
+    fn keep(&mut self, owner: Owner, keys: Arc<OwnerKeys>, _: u64) {
+        self.pending.keys.push((owner, keys));
     }
 
     fn keys(&self) -> &Keys {
         &self.keys
+    }
+}
+
+impl Pending {
+    fn back_to(&mut self, mark: Mark) {
+        self.entries.truncate(mark.entries);
+        self.events.truncate(mark.events);
+        self.keys.truncate(mark.keys);
+        self.destroyed.truncate(mark.destroyed);
     }
 }

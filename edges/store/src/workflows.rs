@@ -184,8 +184,7 @@ impl Workflows<'_, Tx> {
             self.insert_version(&workflow, fresh).await?;
             return Ok(Applied { workflow, changed: true });
         };
-        let latest = self.document(permit, current.id, current.latest).await?;
-        let same = latest.digest == fresh.digest;
+        let same = self.digest(current.id, current.latest).await? == fresh.digest;
         if same && current.state == WorkflowState::Enabled {
             return Ok(Applied { workflow: current, changed: false });
         }
@@ -226,6 +225,13 @@ impl Workflows<'_, Tx> {
             0 => Err(StoreError::NotFound("workflow")),
             _ => Ok(()),
         }
+    }
+
+    async fn digest(&mut self, workflow: WorkflowId, version: u32) -> Result<Digest, StoreError> {
+        let statement = sql("SELECT digest FROM workflow_versions WHERE workflow_id = $1 AND version = $2");
+        let row = sql::one(self.0, statement.bind(workflow.to_string()).bind(i64::from(version))).await?;
+        let row = row.ok_or(StoreError::NotFound("workflow version"))?;
+        Columns::of(&row).digest("workflow_versions.digest")
     }
 
     async fn insert(&mut self, workflow: &Workflow) -> Result<(), StoreError> {

@@ -1,9 +1,9 @@
 //! The writer: takes what is there, runs it in one transaction, answers when it is on disk.
 
 use crate::append;
-use crate::connect::{Connector, Engine};
+use crate::connect::Connector;
 use crate::error::{StoreError, WriteError};
-use crate::sql::{self, Source as _, sql};
+use crate::sql::Source as _;
 use crate::store::WorkFuture;
 use crate::tx::Tx;
 use core::panic::AssertUnwindSafe;
@@ -82,27 +82,29 @@ where
     }
 }
 
-/// Runs the writer until it is told to stop.
-pub(crate) async fn run(mut queue: mpsc::Receiver<Job>, connector: Connector, engine: Engine, first: Tx) {
+/// Runs the writer until it is told to stop or every store is gone.
+pub(crate) async fn run(mut queue: mpsc::Receiver<Job>, connector: Connector, first: Tx) {
+    let keys = first.keys().clone();
     let mut tx = Some(first);
-    let keys = tx.as_ref().map(|tx| tx.keys().clone());
     while let Some(job) = queue.recv().await {
         let (mut group, stop) = gather(job, &mut queue);
-        if tx.is_none() {
-            tx = match (connector.connect().await, &keys) {
-                (Ok(connection), Some(keys)) => Some(Tx::new(connection, keys.clone())),
-                (Err(error), _) => {
-                    let error = StoreError::from(error);
-                    answer(group, &Err(error));
+        if stop.is_some() {
+            // What comes after is refused at once, not left waiting.
+            queue.close();
+        }
+        if tx.is_none() && !group.is_empty() {
+            match connector.connect().await {
+                Ok(connection) => tx = Some(Tx::new(connection, connector.engine(), keys.clone())),
+                Err(error) => {
+                    answer(group, &Err(StoreError::from(error)));
+                    group = Vec::new();
                     tokio::time::sleep(RECONNECT).await;
-                    continue;
                 }
-                (Ok(_), None) => return,
-            };
+            }
         }
         if let Some(mut current) = tx.take() {
-            let committed = commit(&mut current, engine, &mut group).await;
-            let lost = committed.is_err() && !recover(&mut current).await;
+            let committed = commit(&mut current, &mut group).await;
+            let lost = committed.is_err() && !current.give_up().await;
             answer(group, &committed);
             tx = if lost { None } else { Some(current) };
         }
@@ -110,6 +112,7 @@ pub(crate) async fn run(mut queue: mpsc::Receiver<Job>, connector: Connector, en
             if let Some(current) = tx.take() {
                 let _closed = current.into_connection().close().await;
             }
+            // Whoever asked may have gone.
             let _gone = done.send(());
             return;
         }
@@ -136,44 +139,27 @@ fn answer(group: Vec<Box<dyn Work>>, committed: &Result<(), StoreError>) {
     }
 }
 
-async fn commit(tx: &mut Tx, engine: Engine, group: &mut [Box<dyn Work>]) -> Result<(), StoreError> {
-    let begin = match engine {
-        Engine::SqlCipher => "BEGIN IMMEDIATE",
-        Engine::Postgres => "BEGIN",
-    };
-    sql::run(tx, sql(begin)).await?;
+/// Runs a group in one transaction. An error means that nothing of the group was kept.
+async fn commit(tx: &mut Tx, group: &mut [Box<dyn Work>]) -> Result<(), StoreError> {
+    if group.is_empty() {
+        return Ok(());
+    }
+    tx.begin().await?;
     let head = append::lock_head(tx).await?;
     let alone = group.len() == 1;
     for work in group {
-        let mark = tx.mark();
-        if !alone {
-            sql::run(tx, sql("SAVEPOINT work")).await?;
-        }
+        tx.enter(alone);
+        // Whoever asked is told; the others of the group must not suffer from its defect.
         let kept = AssertUnwindSafe(work.run(tx)).catch_unwind().await.unwrap_or(false);
-        match (kept, alone) {
-            (true, true) => {}
-            (true, false) => drop(sql::run(tx, sql("RELEASE SAVEPOINT work")).await?),
-            (false, true) => {
-                tx.reset(mark);
-                sql::run(tx, sql("ROLLBACK")).await?;
-                return Ok(());
-            }
-            (false, false) => {
-                tx.reset(mark);
-                sql::run(tx, sql("ROLLBACK TO SAVEPOINT work")).await?;
-                sql::run(tx, sql("RELEASE SAVEPOINT work")).await?;
-            }
+        if kept {
+            tx.keep_work().await?
+        } else {
+            tx.undo_work().await?
+        }
+        if tx.is_over() {
+            return Ok(());
         }
     }
     append::flush(tx, head).await?;
-    sql::run(tx, sql("COMMIT")).await?;
-    Ok(())
-}
-
-/// Leaves a transaction that failed; says whether the connection can go on.
-async fn recover(tx: &mut Tx) -> bool {
-    tx.reset(Default::default());
-    // There may be no transaction any more: SQLite ends it by itself on a full disk.
-    let _none_open = sql::run(tx, sql("ROLLBACK")).await;
-    sql::one(tx, sql("SELECT 1")).await.is_ok()
+    tx.commit().await
 }

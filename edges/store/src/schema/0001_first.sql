@@ -1,5 +1,5 @@
--- One text for both engines. Two words are ours and are replaced per engine (see schema.rs): BYTES and CLUSTERED.
--- Times are milliseconds since the Unix epoch.
+-- One text for both engines. A few words are replaced per engine (see schema.rs): BYTES, CLUSTERED, TEXT and
+-- BIGINT PRIMARY KEY. Times are milliseconds since the Unix epoch.
 
 CREATE TABLE write_head (
     id BIGINT PRIMARY KEY,
@@ -156,7 +156,8 @@ CREATE TABLE sidecars (
 CREATE INDEX sidecars_by_tenant ON sidecars (tenant_id, id);
 
 CREATE TABLE heartbeats (
-    sidecar_id TEXT NOT NULL REFERENCES sidecars (id),
+    tenant_id TEXT NOT NULL REFERENCES tenants (id),
+    sidecar_id TEXT NOT NULL,
     counter BIGINT NOT NULL,
     payload_digest BYTES NOT NULL,
     envelope BYTES NOT NULL,
@@ -164,7 +165,7 @@ CREATE TABLE heartbeats (
     accepted BIGINT NOT NULL,
     in_chain BIGINT NOT NULL,
     reason TEXT NOT NULL,
-    PRIMARY KEY (sidecar_id, counter, payload_digest)
+    PRIMARY KEY (tenant_id, sidecar_id, counter, payload_digest)
 ) CLUSTERED;
 
 CREATE TABLE usage_hours (
@@ -213,6 +214,7 @@ CREATE TABLE security_events (
     sealed BYTES NOT NULL
 ) CLUSTERED;
 CREATE INDEX security_events_by_kind ON security_events (kind, id);
+CREATE INDEX security_events_by_tenant ON security_events (tenant_id, id) WHERE tenant_id IS NOT NULL;
 
 CREATE TABLE outbox (
     seq BIGINT PRIMARY KEY,

@@ -1,0 +1,263 @@
+//! What breaks, and what is said then: keys, files, disks, servers.
+
+use crate::world::{
+    PAGE_KEY, Place, ROOT_KEY, World, block_on, entry, file_in, keystore, platform, postgres_server, tenant,
+};
+use sqlx::{AssertSqlSafe, Executor as _};
+use std::fs;
+use std::path::Path;
+use store::{Config, Database, OpenError, Page, Source as _, Store, StoreError, WriteError};
+use tempfile::TempDir;
+use terms::KeyBytes;
+
+contracts! {
+    another_root_key_is_named,
+    a_lost_root_key_is_not_replaced,
+    a_write_that_the_engine_refuses_is_not_kept_and_the_next_one_is,
+}
+
+async fn another_root_key_is_named(world: World) {
+    world.store.close().await;
+    let refused = Store::open(world.place.config(), keystore([1; 32])).await.err();
+    assert_eq!(refused, Some(OpenError::WrongRoot));
+    world.place.open().await.unwrap();
+}
+
+async fn a_lost_root_key_is_not_replaced(world: World) {
+    world.tenant("demo").await;
+    world.store.close().await;
+    world.place.execute("DELETE FROM vault_keys WHERE owner = 'platform'").await;
+    let refused = world.place.open().await.err();
+    assert!(matches!(&refused, Some(OpenError::Database(why)) if why.contains("backup")), "{refused:?}");
+    assert_eq!(world.place.number("SELECT count(*) FROM vault_keys WHERE owner = 'platform'").await, 0);
+}
+
+async fn a_write_that_the_engine_refuses_is_not_kept_and_the_next_one_is(world: World) {
+    let refused = write!(world, |tx| {
+        tx.tenants().insert(&platform(), &tenant("first")).await?;
+        let broken = tx.connection().await?.execute("INSERT INTO nowhere VALUES (1)").await;
+        broken.map_err(StoreError::from)?;
+        Ok::<_, StoreError>(())
+    });
+    assert!(matches!(refused, Err(WriteError::Work(StoreError::Database(_)))), "{refused:?}");
+    world.tenant("second").await;
+    assert_eq!(world.place.number("SELECT count(*) FROM tenants").await, 1);
+}
+
+#[test]
+fn a_wrong_page_key_is_named() {
+    crate::world::on_sqlcipher(|world| async move {
+        world.tenant("demo").await;
+        world.store.close().await;
+        let path = file_in(world.place.folder());
+        assert_eq!(open(&path, [1; 32]).await, Some(OpenError::WrongKey(path.clone())));
+        assert_eq!(open(&path, PAGE_KEY).await, None, "the refused attempt left it whole");
+    });
+}
+
+#[test]
+fn an_unencrypted_database_is_refused() {
+    block_on(async {
+        let folder = TempDir::new().unwrap();
+        let path = file_in(folder.path());
+        fs::write(&path, [b"SQLite format 3\0".as_slice(), &[0; 4_080]].concat()).unwrap();
+        let reason = "it is not encrypted";
+        assert_eq!(open(&path, PAGE_KEY).await, Some(OpenError::NotADatabase { path: path.clone(), reason }));
+    });
+}
+
+#[test]
+fn a_file_that_was_cut_short_is_refused_and_left_alone() {
+    crate::world::on_sqlcipher(|world| async move {
+        world.tenant("demo").await;
+        world.store.close().await;
+        let path = file_in(world.place.folder());
+        let whole = fs::read(&path).unwrap();
+        for length in [1, 15, 100, 4_095] {
+            fs::write(&path, &whole[..length]).unwrap();
+            let reason = "it is cut short";
+            assert_eq!(
+                open(&path, PAGE_KEY).await,
+                Some(OpenError::NotADatabase { path: path.clone(), reason })
+            );
+            assert_eq!(fs::read(&path).unwrap(), whole[..length]);
+        }
+        fs::write(&path, &whole[..8_192]).unwrap();
+        let reason = "it is cut short or damaged";
+        assert_eq!(open(&path, PAGE_KEY).await, Some(OpenError::NotADatabase { path: path.clone(), reason }));
+    });
+}
+
+#[test]
+fn a_page_that_was_changed_is_never_read_as_data() {
+    crate::world::on_sqlcipher(|world| async move {
+        for n in 0..50 {
+            world.tenant(&format!("t{n}")).await;
+        }
+        world.store.close().await;
+        let path = file_in(world.place.folder());
+        let whole = fs::read(&path).unwrap();
+        for page in 1..whole.len() / 4_096 {
+            let mut damaged = whole.clone();
+            damaged[page * 4_096 + 77] ^= 1;
+            fs::write(&path, &damaged).unwrap();
+            let Ok(store) = world.place.open().await else { continue };
+            let mut reader = store.read().await.unwrap();
+            if let Ok((tenants, _)) = reader.tenants().list(&platform(), &Page::first(99)).await {
+                assert_eq!(tenants.len(), 50, "page {page} was changed");
+            }
+            drop(reader);
+            store.close().await;
+        }
+    });
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named() {
+    block_on(async {
+        let path = Path::new("/nowhere/palisade.db").to_owned();
+        assert_eq!(open(&path, PAGE_KEY).await, Some(OpenError::NoFolder(path)));
+    });
+}
+
+#[test]
+fn a_read_only_folder_is_named() {
+    block_on(async {
+        // Read-only for root too.
+        let path = Path::new("/proc/palisade.db").to_owned();
+        assert_eq!(open(&path, PAGE_KEY).await, Some(OpenError::ReadOnly(path)));
+    });
+}
+
+#[test]
+fn a_url_of_another_kind_is_refused() {
+    block_on(async {
+        for url in ["mysql://x", "sqlite://x", "", "/tmp/x"] {
+            let database = Database::Postgres { url: url.into() };
+            let refused = Store::open(Config::new(database), keystore(ROOT_KEY)).await.err();
+            assert_eq!(refused, Some(OpenError::Url), "{url}");
+        }
+    });
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_named_and_its_password_is_not() {
+    block_on(async {
+        let url = "postgres://palisade:hunter2@localhost/postgres?host=/nowhere";
+        let config = Config::new(Database::Postgres { url: url.into() });
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let refused = Store::open(config, keystore(ROOT_KEY)).await.err();
+        assert!(
+            matches!(&refused, Some(OpenError::Unreachable(why)) if !why.contains("hunter2")),
+            "{refused:?}"
+        );
+    });
+}
+
+#[test]
+fn a_full_disk_fails_the_group_and_writing_goes_on_by_itself() {
+    crate::world::on_sqlcipher(|world| async move {
+        world.tenant("before").await;
+        let pages = world.place.number("PRAGMA page_count").await;
+        limit_pages(&world, pages + 2).await;
+        let filling = (0..3).map(|n| {
+            world.store.write(move |tx| {
+                Box::pin(async move {
+                    for _ in 0..200 {
+                        tx.audit(entry(&format!("thing/{n}"), None));
+                    }
+                    Ok::<_, StoreError>(())
+                })
+            })
+        });
+        for answer in futures_util::future::join_all(filling).await {
+            assert_eq!(answer, Err(WriteError::Store(StoreError::DiskFull)));
+        }
+        let head = world.store.read().await.unwrap().audit_log().head().await.unwrap();
+        assert_eq!(head.size, 0, "nothing of the group was kept");
+        limit_pages(&world, 1_000_000).await;
+        world.tenant("after").await;
+        let world = world.reopened().await;
+        assert_eq!(world.place.number("SELECT count(*) FROM tenants").await, 2);
+    });
+}
+
+#[test]
+fn a_closure_that_ignores_a_full_disk_is_not_acknowledged() {
+    crate::world::on_sqlcipher(|world| async move {
+        let pages = world.place.number("PRAGMA page_count").await;
+        limit_pages(&world, pages + 1).await;
+        let answer = write!(world, |tx| {
+            let large = vec![7; 100_000];
+            let _ignored = tx.settings().put("large", &large).await;
+            tx.audit(entry("thing/done", None));
+            Ok::<_, StoreError>(())
+        });
+        assert_eq!(answer, Err(WriteError::Store(StoreError::DiskFull)));
+        let head = world.store.read().await.unwrap().audit_log().head().await.unwrap();
+        assert_eq!(head.size, 0);
+        limit_pages(&world, 1_000_000).await;
+        world.tenant("after").await;
+    });
+}
+
+#[test]
+fn a_reader_cannot_write() {
+    crate::world::on_sqlcipher(|world| async move {
+        let mut reader = world.store.read().await.unwrap();
+        let written = reader.connection().await.unwrap().execute("DELETE FROM tenants").await;
+        assert!(written.err().unwrap().to_string().contains("readonly"));
+    });
+}
+
+#[test]
+fn a_server_that_drops_the_writer_is_reached_again() {
+    let Some(server) = postgres_server() else { return };
+    block_on(async {
+        let place = Place::postgres(&server).await;
+        let world = World { store: place.open().await.unwrap(), place };
+        world.tenant("before").await;
+        let Place::Postgres(url) = &world.place else { return };
+        let killer = Place::Postgres(url.clone());
+        let lost = write!(world, |tx| {
+            tx.tenants().insert(&platform(), &tenant("lost")).await?;
+            let query = "SELECT pg_backend_pid()";
+            let row = tx.connection().await?.fetch_one(query).await?;
+            let pid: i32 = sqlx::Row::get(&row, 0);
+            killer.execute(&format!("SELECT pg_terminate_backend({pid})")).await;
+            tx.tenants().insert(&platform(), &tenant("lost-too")).await
+        });
+        assert!(
+            matches!(
+                lost,
+                Err(WriteError::Work(StoreError::Unreachable(_))
+                    | WriteError::Store(StoreError::Unreachable(_)))
+            ),
+            "{lost:?}"
+        );
+        world.tenant("after").await;
+        assert_eq!(world.place.number("SELECT count(*) FROM tenants").await, 2);
+    });
+}
+
+/// Opens a file with a key; says why not.
+async fn open(path: &Path, key: [u8; 32]) -> Option<OpenError> {
+    let database = Database::File { path: path.to_owned(), key: KeyBytes::new(key) };
+    match Store::open(Config::new(database), keystore(ROOT_KEY)).await {
+        Ok(store) => {
+            store.close().await;
+            None
+        }
+        Err(error) => Some(error),
+    }
+}
+
+/// Lets the writer's file grow to so many pages: SQLite then says that the disk is full.
+async fn limit_pages(world: &World, pages: i64) {
+    let limited = write!(world, |tx| {
+        let statement = AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+        tx.connection().await?.execute(statement).await?;
+        Ok::<_, StoreError>(())
+    });
+    limited.unwrap();
+}
