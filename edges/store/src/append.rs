@@ -4,13 +4,12 @@ use crate::connect::Engine;
 use crate::error::StoreError;
 use crate::keys::{self, OwnerKeys, Place};
 use crate::sql::{self, Columns, Source, count, json_text, ms, sql};
-use crate::tx::Tx;
+use crate::tx::{Logged, Tx};
 use ledger::{Frontier, leaf_hash};
 use sqlx::AssertSqlSafe;
 use std::sync::Arc;
 use terms::{Digest, TenantId};
 use vault::Owner;
-use wire::audit::AuditEntry;
 use wire::event::SecurityEvent;
 
 /// Rows of one insert: few sizes, so that each statement is prepared once.
@@ -88,19 +87,18 @@ struct SealedEntry {
     leaf: Digest,
 }
 
-async fn write_entries(
-    tx: &mut Tx,
-    frontier: &mut Frontier,
-    entries: &[AuditEntry],
-) -> Result<(), StoreError> {
+async fn write_entries(tx: &mut Tx, frontier: &mut Frontier, entries: &[Logged]) -> Result<(), StoreError> {
     let mut rows = Vec::with_capacity(entries.len());
     let mut nodes = Vec::new();
-    for entry in entries {
+    for Logged { entry, destroyed } in entries {
         let index = frontier.size();
         let text = json_text(entry, "audit entry")?;
         let row = index.to_be_bytes();
         let place = Place { table: "audit_entries", column: "sealed", row: &row };
-        let (keys, tenant) = keys_or_platforms(tx, entry.tenant).await?;
+        let (keys, tenant) = match destroyed {
+            Some(keys) => (Arc::clone(keys), entry.tenant),
+            None => keys_or_platforms(tx, entry.tenant).await?,
+        };
         let sealed = keys.seal_entry(place, text.as_bytes())?;
         let leaf = leaf_hash(&sealed);
         frontier.append_with(leaf, |node| {

@@ -145,6 +145,7 @@ impl<S: Source> Audit<'_, S> {
         size: u64,
     ) -> Result<Vec<Digest>, StoreError> {
         reach_platform(permit)?;
+        count(size, "log")?;
         let wanted = ledger::inclusion_tiles(index, size);
         let tiles = self.tiles(wanted, size).await?;
         ledger::inclusion(index, size, &tiles).map_err(refused)
@@ -161,6 +162,7 @@ impl<S: Source> Audit<'_, S> {
         new: u64,
     ) -> Result<Vec<Digest>, StoreError> {
         reach_platform(permit)?;
+        count(new, "log")?;
         let wanted = ledger::consistency_tiles(old, new);
         let tiles = self.tiles(wanted, new).await?;
         ledger::consistency(old, new, &tiles).map_err(refused)

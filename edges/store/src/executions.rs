@@ -193,9 +193,17 @@ impl Executions<'_, Tx> {
     /// [`StoreError::NotFound`] if there is none.
     pub async fn update_delivery(&mut self, permit: &Permit, next: &Execution) -> Result<(), StoreError> {
         reach(permit, next.tenant)?;
-        let before = self.load(permit, next.id).await?;
-        let statement = sql("UPDATE executions SET state = $1, plan_id = $2, plan_hash = $3, plan_issued_at = $4, \
-             attempts = $5, due_at = $6, accepted_at = $7, cancel_requested = $8, delivery = $9 WHERE id = $10")
+        if next.accepted_at.is_some() {
+            let statement =
+                sql("UPDATE execution_sums SET accepted = accepted + 1 WHERE tenant_id = $1 AND EXISTS \
+                 (SELECT id FROM executions WHERE id = $2 AND tenant_id = $1 AND accepted_at IS NULL)");
+            let statement = statement.bind(next.tenant.to_string()).bind(next.id.to_string());
+            sql::run(self.0, statement).await?;
+        }
+        let statement =
+            sql("UPDATE executions SET state = $1, plan_id = $2, plan_hash = $3, plan_issued_at = $4, \
+             attempts = $5, due_at = $6, accepted_at = $7, cancel_requested = $8, delivery = $9 \
+             WHERE id = $10 AND tenant_id = $11")
             .bind(next.state.as_str())
             .bind(next.plan_id.map(|id| id.to_string()))
             .bind(next.plan_hash.map(|hash| hash.as_bytes().to_vec()))
@@ -205,15 +213,16 @@ impl Executions<'_, Tx> {
             .bind(next.accepted_at.map(ms))
             .bind(i64::from(next.cancel_requested))
             .bind(next.delivery.clone())
-            .bind(next.id.to_string());
-        sql::run(self.0, statement).await?;
-        if before.accepted_at.is_none() && next.accepted_at.is_some() {
-            self.count_accepted(next.tenant).await?;
+            .bind(next.id.to_string())
+            .bind(next.tenant.to_string());
+        match sql::run(self.0, statement).await? {
+            0 => Err(StoreError::NotFound("execution")),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
-    /// Records how an execution ended, once. Says whether this was the first time.
+    /// Records how an execution ended, once. Says whether this was the first time. `current` is the execution as
+    /// this transaction loaded it.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -226,24 +235,23 @@ impl Executions<'_, Tx> {
     ) -> Result<bool, StoreError> {
         reach(permit, current.tenant)?;
         let statement = sql("UPDATE executions SET state = $1, outcome = $2, due_at = NULL, \
-             accepted_at = COALESCE(accepted_at, $3) WHERE id = $4 AND outcome IS NULL")
+             accepted_at = COALESCE(accepted_at, $3) WHERE id = $4 AND tenant_id = $5 AND outcome IS NULL")
         .bind(state.as_str())
         .bind(json_text(outcome, "outcome")?)
         .bind(ms(outcome.accepted_at))
-        .bind(current.id.to_string());
+        .bind(current.id.to_string())
+        .bind(current.tenant.to_string());
         if sql::run(self.0, statement).await? == 0 {
             return Ok(false);
         }
-        if current.accepted_at.is_none() {
-            self.count_accepted(current.tenant).await?;
-        }
         let statement = sql("UPDATE execution_sums SET outcomes = outcomes + 1, steps = steps + $1, \
-             http_calls = http_calls + $2, wall_time_ms = wall_time_ms + $3, output_bytes = output_bytes + $4 \
-             WHERE tenant_id = $5")
+             http_calls = http_calls + $2, wall_time_ms = wall_time_ms + $3, output_bytes = output_bytes + $4, \
+             accepted = accepted + $5 WHERE tenant_id = $6")
             .bind(count(outcome.steps, "steps")?)
             .bind(count(outcome.http_calls, "http_calls")?)
             .bind(count(outcome.wall_time_ms, "wall_time_ms")?)
             .bind(count(outcome.output_bytes, "output_bytes")?)
+            .bind(i64::from(current.accepted_at.is_none()))
             .bind(current.tenant.to_string());
         sql::run(self.0, statement).await?;
         Ok(true)
@@ -272,11 +280,6 @@ impl Executions<'_, Tx> {
             execution.due_at = Some(lease);
         }
         Ok(claimed)
-    }
-
-    async fn count_accepted(&mut self, tenant: TenantId) -> Result<(), StoreError> {
-        let statement = sql("UPDATE execution_sums SET accepted = accepted + 1 WHERE tenant_id = $1");
-        sql::run(self.0, statement.bind(tenant.to_string())).await.map(drop)
     }
 }
 

@@ -161,8 +161,13 @@ pub(crate) async fn create<S: Source>(source: &mut S, owner: Owner) -> Result<()
 
 /// Destroys the keys of an owner: what they sealed can be read no more, once this is committed.
 pub(crate) async fn destroy(tx: &mut Tx, owner: Owner) -> Result<(), StoreError> {
+    let keys = match of(tx, owner).await {
+        Ok(keys) => keys,
+        Err(StoreError::KeyDestroyed) => return Ok(()),
+        Err(error) => return Err(error),
+    };
     sql::run(tx, sql("DELETE FROM vault_keys WHERE owner = $1").bind(owner_text(owner))).await?;
-    tx.destroyed(owner);
+    tx.destroyed(owner, keys);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use crate::connect::Engine;
 use crate::error::StoreError;
-use crate::keys::{Cached, Keys, OwnerKeys};
+use crate::keys::{self, Cached, Keys, OwnerKeys};
 use crate::sql::{self, Source, sql};
 use sqlx::AnyConnection;
 use std::sync::Arc;
@@ -19,6 +19,9 @@ pub struct Tx {
     /// Where `pending` stood when the closure that runs now began.
     mark: Mark,
     savepoint: Savepoint,
+    /// What failed of the closure that runs now, whether or not it tells.
+    spoilt: Option<StoreError>,
+    /// Why the transaction as a whole cannot be kept.
     lost: Option<StoreError>,
 }
 
@@ -29,7 +32,22 @@ struct Pending {
     events: Vec<SecurityEvent>,
     /// Keys that this transaction read or made: others may see them once they are committed.
     keys: Vec<(Owner, Arc<OwnerKeys>)>,
-    destroyed: Vec<Owner>,
+    destroyed: Vec<Destroyed>,
+}
+
+/// Keys that this transaction destroyed.
+struct Destroyed {
+    owner: Owner,
+    keys: Arc<OwnerKeys>,
+    /// What other closures had logged of the owner before it was deleted: it goes with the owner.
+    before: Mark,
+}
+
+/// An audit entry on its way into the log.
+pub(crate) struct Logged {
+    pub(crate) entry: AuditEntry,
+    /// The keys of a tenant that was deleted after this was logged: they seal it, and nobody opens it again.
+    pub(crate) destroyed: Option<Arc<OwnerKeys>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,7 +77,8 @@ enum Savepoint {
 impl Tx {
     pub(crate) fn new(connection: AnyConnection, engine: Engine, keys: Keys) -> Self {
         let (pending, mark) = (Pending::default(), Mark::default());
-        Self { connection, engine, keys, pending, mark, savepoint: Savepoint::None, lost: None }
+        let savepoint = Savepoint::None;
+        Self { connection, engine, keys, pending, mark, savepoint, spoilt: None, lost: None }
     }
 
     /// Writes an audit entry with this change.
@@ -72,8 +91,8 @@ impl Tx {
         self.pending.events.push(event);
     }
 
-    pub(crate) fn destroyed(&mut self, owner: Owner) {
-        self.pending.destroyed.push(owner);
+    pub(crate) fn destroyed(&mut self, owner: Owner, keys: Arc<OwnerKeys>) {
+        self.pending.destroyed.push(Destroyed { owner, keys, before: self.mark });
     }
 
     pub(crate) const fn engine(&self) -> Engine {
@@ -102,7 +121,8 @@ impl Tx {
     }
 
     /// Begins a closure; `alone` says that no other shares the transaction.
-    pub(crate) const fn enter(&mut self, alone: bool) {
+    pub(crate) fn enter(&mut self, alone: bool) {
+        self.spoilt = None;
         self.mark = Mark {
             entries: self.pending.entries.len(),
             events: self.pending.events.len(),
@@ -110,6 +130,13 @@ impl Tx {
             destroyed: self.pending.destroyed.len(),
         };
         self.savepoint = if alone { Savepoint::Whole } else { Savepoint::Wanted };
+    }
+
+    /// The failure of a statement of the closure that ran. What it did is not kept, even if it took the failure
+    /// lightly: PostgreSQL keeps nothing of a transaction in which a statement failed, and neither engine may
+    /// keep what the other does not.
+    pub(crate) const fn spoilt(&mut self) -> Option<StoreError> {
+        self.spoilt.take()
     }
 
     /// Keeps what the closure did.
@@ -138,9 +165,20 @@ impl Tx {
     }
 
     /// Begins the part that belongs to no closure: what was collected is taken out and written.
-    pub(crate) fn finish(&mut self) -> (Vec<AuditEntry>, Vec<SecurityEvent>) {
+    pub(crate) fn finish(&mut self) -> (Vec<Logged>, Vec<SecurityEvent>) {
         self.savepoint = Savepoint::Whole;
-        (core::mem::take(&mut self.pending.entries), core::mem::take(&mut self.pending.events))
+        let entries = core::mem::take(&mut self.pending.entries).into_iter().enumerate();
+        let events = core::mem::take(&mut self.pending.events).into_iter().enumerate();
+        let destroyed = &self.pending.destroyed;
+        let entries = entries.map(|(at, entry)| {
+            let gone =
+                destroyed.iter().find(|d| at < d.before.entries && d.owner == keys::owner(entry.tenant));
+            Logged { entry, destroyed: gone.map(|gone| Arc::clone(&gone.keys)) }
+        });
+        let events = events.filter(|(at, event)| {
+            !destroyed.iter().any(|d| *at < d.before.events && d.owner == keys::owner(event.tenant))
+        });
+        (entries.collect(), events.map(|(_, event)| event).collect())
     }
 
     /// Whether the transaction ended with its only closure.
@@ -153,6 +191,7 @@ impl Tx {
         sql::run(self, sql("COMMIT")).await?;
         self.savepoint = Savepoint::None;
         let Pending { keys, destroyed, .. } = core::mem::take(&mut self.pending);
+        let destroyed: Vec<_> = destroyed.into_iter().map(|destroyed| destroyed.owner).collect();
         self.keys.forget(&destroyed);
         for (owner, keys) in keys.into_iter().filter(|(owner, _)| !destroyed.contains(owner)) {
             if let Cached::Unknown { seen } = self.keys.cached(owner) {
@@ -164,7 +203,9 @@ impl Tx {
 
     /// Gives up the transaction; says whether the connection can go on.
     pub(crate) async fn give_up(&mut self) -> bool {
-        self.pending = Pending::default();
+        let pending = core::mem::take(&mut self.pending);
+        // Whether a commit whose answer was lost took place is not known: the keys are read anew if they are there.
+        self.keys.forget(&pending.destroyed.iter().map(|destroyed| destroyed.owner).collect::<Vec<_>>());
         self.lost = None;
         self.savepoint = Savepoint::None;
         // There may be no transaction any more: SQLite ends it by itself on a full disk.
@@ -198,13 +239,16 @@ impl Source for Tx {
     }
 
     fn failed(&mut self, error: &StoreError) {
+        if self.spoilt.is_none() {
+            self.spoilt = Some(error.clone());
+        }
         if error.is_fatal() && self.lost.is_none() {
             self.lost = Some(error.clone());
         }
     }
 
     fn cached(&self, owner: Owner) -> Cached {
-        if self.pending.destroyed.contains(&owner) {
+        if self.pending.destroyed.iter().any(|destroyed| destroyed.owner == owner) {
             return Cached::Destroyed;
         }
         match self.pending.keys.iter().find(|(of, _)| *of == owner) {

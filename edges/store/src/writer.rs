@@ -28,12 +28,14 @@ pub(crate) enum Job {
 /// A closure that ran or will, with the channel for its answer.
 pub(crate) trait Work: Send {
     fn run<'t>(&'t mut self, tx: &'t mut Tx) -> Pin<Box<dyn Future<Output = bool> + Send + 't>>;
+    /// Takes an answer back that says yes: a statement had failed.
+    fn spoil(&mut self, failure: StoreError);
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
 struct Waiting<T, E, F> {
     work: Option<F>,
-    result: Option<Result<T, E>>,
+    result: Option<Result<T, WriteError<E>>>,
     answer: oneshot::Sender<Result<T, WriteError<E>>>,
 }
 
@@ -61,17 +63,23 @@ where
     fn run<'t>(&'t mut self, tx: &'t mut Tx) -> Pin<Box<dyn Future<Output = bool> + Send + 't>> {
         Box::pin(async move {
             let Some(work) = self.work.take() else { return false };
-            let result = work(tx).await;
+            let result = work(tx).await.map_err(WriteError::Work);
             let kept = result.is_ok();
             self.result = Some(result);
             kept
         })
     }
 
+    fn spoil(&mut self, failure: StoreError) {
+        if let Some(Ok(_)) = self.result {
+            self.result = Some(Err(WriteError::Store(failure)));
+        }
+    }
+
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
         let answer = match (self.result, committed) {
-            // What the closure said no to was undone, whatever became of the others.
-            (Some(Err(error)), _) => Err(WriteError::Work(error)),
+            // What was not kept was undone, whatever became of the others.
+            (Some(Err(error)), _) => Err(error),
             (Some(Ok(value)), Ok(())) => Ok(value),
             (Some(Ok(_)), Err(error)) => Err(WriteError::Store(error)),
             (None, Err(error)) => Err(WriteError::Store(error)),
@@ -150,11 +158,14 @@ async fn commit(tx: &mut Tx, group: &mut [Box<dyn Work>]) -> Result<(), StoreErr
     for work in group {
         tx.enter(alone);
         // Whoever asked is told; the others of the group must not suffer from its defect.
-        let kept = AssertUnwindSafe(work.run(tx)).catch_unwind().await.unwrap_or(false);
-        if kept {
-            tx.keep_work().await?
-        } else {
-            tx.undo_work().await?
+        let said_yes = AssertUnwindSafe(work.run(tx)).catch_unwind().await.unwrap_or(false);
+        match tx.spoilt() {
+            None if said_yes => tx.keep_work().await?,
+            None => tx.undo_work().await?,
+            Some(failure) => {
+                tx.undo_work().await?;
+                work.spoil(failure);
+            }
         }
         if tx.is_over() {
             return Ok(());

@@ -7,6 +7,7 @@
 mod world;
 
 mod at_rest;
+mod attacks;
 mod audit;
 mod executions;
 mod faults;
