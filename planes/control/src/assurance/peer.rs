@@ -2,7 +2,7 @@
 
 use super::NoMeans;
 use crate::app::App;
-use api::data_plane::{PLANS_PATH, PlanAccepted};
+use api::data_plane::{ExecutionKnown, PLANS_PATH, PlanAccepted};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, StatusCode};
@@ -71,10 +71,10 @@ impl<'a> Peer<'a> {
         Ok(Said::Refused(problem.code))
     }
 
-    /// Whether it ever admitted the execution.
-    pub(super) async fn knows(&self, execution: ExecutionId) -> Result<bool, NoMeans> {
+    /// What it knows of an execution, and since when it knows anything.
+    pub(super) async fn ask(&self, execution: ExecutionId) -> Result<ExecutionKnown, NoMeans> {
         let answer = self.app.dispatcher.peers().ask(self.app, self.plane.tenant, execution).await;
-        Ok(answer.map_err(NoMeans::new)?.known)
+        answer.map_err(NoMeans::new)
     }
 }
 

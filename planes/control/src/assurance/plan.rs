@@ -145,13 +145,14 @@ pub(super) async fn plan_3(app: &App) -> Looked {
     let peer = Peer::new(app, plane)?;
     let mut rows = Vec::new();
     if let Some((_, execution)) = &ended
-        && peer.knows(execution.id).await?
+        && peer.ask(execution.id).await?.known
     {
         let (bytes, token) = evidence(app, execution).await?;
         rows.push(row("valid", "ok", peer.post_raw(&token, bytes.as_slice()).await?.code()));
     }
     let forge = Forge::new(app, peer.plane().tenant).await?;
-    let attacks = forge.attacks()?;
+    let journal_since = peer.ask(ExecutionId::mint(app.clock.now(), app.entropy()?)).await?.journal_since;
+    let attacks = forge.attacks(journal_since)?;
     for attack in &attacks {
         let said = peer.post_raw(&attack.token, &attack.plan).await?;
         rows.push(row(attack.name, attack.expected, said.code()));
@@ -163,7 +164,7 @@ pub(super) async fn plan_3(app: &App) -> Looked {
 /// `ok` if the data plane knows none of the executions that attacks were for.
 async fn admitted(peer: &Peer<'_>, attacks: &[Attack]) -> Result<&'static str, NoMeans> {
     for attack in attacks {
-        if peer.knows(attack.execution).await? {
+        if peer.ask(attack.execution).await?.known {
             return Ok("admitted");
         }
     }
@@ -177,7 +178,7 @@ pub(super) async fn plan_4(app: &App) -> Looked {
     let (plane, execution) =
         ended.ok_or_else(|| NoMeans::new("no execution has ended yet: run a workflow first"))?;
     let peer = Peer::new(app, plane)?;
-    if !peer.knows(execution.id).await? {
+    if !peer.ask(execution.id).await?.known {
         return Err(NoMeans::new("the data plane has forgotten the newest execution: run a workflow first"));
     }
     let (mut rows, mut runs) = (vec![row("first-delivery", "ok", delivered(&execution))], 1);

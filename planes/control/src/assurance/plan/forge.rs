@@ -77,10 +77,17 @@ impl Forge {
         self.draft(issued_at, self.tenant, &self.issuer)
     }
 
-    /// Every attack of PLAN-3, each on an execution of its own.
-    pub(super) fn attacks(&self) -> Result<Vec<Attack>, NoMeans> {
-        let attacks =
-            [self.headers()?, self.keys()?, self.times()?, self.strangers()?, self.flips()?, self.shapes()?];
+    /// Every attack of PLAN-3, each on an execution of its own, against a data plane whose journal began at
+    /// `journal_since`.
+    pub(super) fn attacks(&self, journal_since: Timestamp) -> Result<Vec<Attack>, NoMeans> {
+        let attacks = [
+            self.headers()?,
+            self.keys()?,
+            self.times(journal_since)?,
+            self.strangers()?,
+            self.flips()?,
+            self.shapes()?,
+        ];
         Ok(attacks.into_iter().flatten().collect())
     }
 
@@ -138,11 +145,17 @@ impl Forge {
         Ok(vec![unknown, curve, shared.attack("hs256-with-public-key", "plan.wrong_algorithm", token)])
     }
 
-    fn times(&self) -> Result<Vec<Attack>, NoMeans> {
-        let rows = [
-            ("expired", "plan.expired", self.now.plus_ms(-(LIFETIME_S + 1) * 1_000)),
-            ("not-yet-valid", "plan.not_yet_valid", self.now.plus_ms(AHEAD_MS)),
-        ];
+    /// While a journal is younger than a token's life, every expired token is older than the journal, and is refused for
+    /// that: it says nothing about expiry, so it goes by its own name.
+    fn times(&self, journal_since: Timestamp) -> Result<Vec<Attack>, NoMeans> {
+        let expired = self.now.plus_ms(-(LIFETIME_S + 1) * 1_000);
+        let (name, expected) = if expired < journal_since.plus_ms(plan::SKEW_MS) {
+            ("older-than-the-journal", "plan.issued_before_recovery")
+        } else {
+            ("expired", "plan.expired")
+        };
+        let rows =
+            [(name, expected, expired), ("not-yet-valid", "plan.not_yet_valid", self.now.plus_ms(AHEAD_MS))];
         let attack = |(name, expected, issued_at)| {
             let blank = self.blank(issued_at)?;
             let token = self.token(&self.header(), &blank.claims)?;
@@ -310,19 +323,27 @@ mod tests {
     #[test]
     fn each_attack_is_refused_by_our_own_rules_with_the_code_that_its_row_expects() {
         let (forge, jwks) = forge();
-        for attack in forge.attacks().unwrap() {
-            assert_eq!(
-                gate(&forge, &jwks, &mut Admission::new(), &attack),
-                attack.expected,
-                "{}",
-                attack.name
-            );
+        for journal_since in [Timestamp::EPOCH, forge.now.plus_ms(-LIFETIME_S * 1_000), forge.now] {
+            for attack in forge.attacks(journal_since).unwrap() {
+                let mut admission = Admission::after_loss(journal_since, 0);
+                assert_eq!(gate(&forge, &jwks, &mut admission, &attack), attack.expected, "{}", attack.name);
+            }
         }
     }
 
     #[test]
+    fn an_expired_token_that_is_older_than_the_journal_proves_nothing_about_expiry() {
+        let (forge, _) = forge();
+        let names = |since| forge.attacks(since).unwrap().iter().map(|a| a.name).collect::<Vec<_>>();
+        let young = names(forge.now.plus_ms(-LIFETIME_S * 1_000));
+        assert!(young.contains(&"older-than-the-journal") && !young.contains(&"expired"));
+        let old = names(forge.now.plus_ms(-(LIFETIME_S + 1) * 1_000 - plan::SKEW_MS));
+        assert!(old.contains(&"expired") && !old.contains(&"older-than-the-journal"));
+    }
+
+    #[test]
     fn there_is_an_attack_for_every_required_row_but_the_good_one() {
-        let attacks = forge().0.attacks().unwrap();
+        let attacks = forge().0.attacks(Timestamp::EPOCH).unwrap();
         let names: BTreeSet<_> = attacks.iter().map(|attack| attack.name).collect();
         let refused = PLAN_ROWS.iter().filter(|row| matches!(row, RequiredRow::Refused(_)));
         assert_eq!(names, refused.map(RequiredRow::name).collect());
