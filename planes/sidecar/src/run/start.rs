@@ -1,0 +1,117 @@
+//! Starting: one sidecar for each folder, a key, an identity, a journal.
+
+use crate::config::{IntervalOutOfBounds, MeterConfig};
+use crate::disk::FileDisk;
+use crate::key::{self, MeteringKeyError};
+use crate::metering::{Metering, MeteringError, Notice};
+use host::clock::Clock;
+use host::files::{self, DirLock, FileError, LockError};
+use serve::identity::{ControlPlane, ControlPlaneAt, Enrolment, IdentityError, WorkloadIdentity};
+use std::path::Path;
+use std::time::Duration;
+use terms::{SidecarId, SpiffeId, TenantId, Workload};
+
+/// The journal's file in the sidecar's folder.
+const JOURNAL: &str = "metering.journal";
+
+/// Most bytes of the file of roots.
+const ROOTS_MAX: usize = 64 * 1024;
+
+/// The first and the longest wait for enrolment.
+const ENROL_RETRY_MS: core::ops::RangeInclusive<u64> = 250..=10_000;
+
+/// Says why a sidecar does not run, or not any more.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] IntervalOutOfBounds),
+    /// A file or folder cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Another sidecar uses the folder.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// There is no metering key.
+    #[error(transparent)]
+    Key(#[from] MeteringKeyError),
+    /// There is no identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The identity is somebody else's.
+    #[error(
+        "this folder's identity is `{0}`, not a sidecar of the configured tenant; remove the folder to enrol a new sidecar"
+    )]
+    Stranger(SpiffeId),
+    /// The journal's file cannot be opened.
+    #[error("the metering journal cannot be opened: {0}")]
+    Journal(#[from] std::io::Error),
+    /// Metering cannot go on.
+    #[error(transparent)]
+    Metering(#[from] MeteringError),
+}
+
+/// Everything that a sidecar runs with.
+pub(super) struct Started {
+    pub(super) lock: DirLock,
+    pub(super) metering: Metering<FileDisk>,
+    pub(super) notices: Vec<Notice>,
+    pub(super) identity: WorkloadIdentity,
+    pub(super) enrolment: Enrolment,
+    pub(super) control_plane: ControlPlane,
+}
+
+/// Gets everything; waits for as long as the control plane cannot be reached or there is no token.
+pub(super) async fn start(config: &MeterConfig, clock: &Clock) -> Result<Started, RunError> {
+    config.check()?;
+    files::create_private_dir(&config.state_dir)?;
+    let lock = files::lock_dir(&config.state_dir)?;
+    let roots = files::read_bounded(&config.control_plane_ca_file, ROOTS_MAX)?;
+    let at = ControlPlaneAt::new(&config.control_plane_url, &String::from_utf8_lossy(&roots))?;
+    let is_enrolled = WorkloadIdentity::load(&config.state_dir)?.is_some();
+    let key = if is_enrolled { key::load(&config.state_dir)? } else { key::load_or_make(&config.state_dir)? };
+    let enrolment = Enrolment {
+        dir: config.state_dir.clone(),
+        at: at.clone(),
+        token_file: config.enrol_token_file.clone(),
+        public_key: Some(key.public_key()),
+    };
+    let identity = obtain(&enrolment, clock).await?;
+    let sidecar = own_id(&identity, config.tenant)?;
+    let disk = FileDisk::open(&made(&config.state_dir)?)?;
+    let (metering, notices) = Metering::open(disk, key, sidecar, config.tenant)?;
+    let control_plane = identity.control_plane(&at)?;
+    Ok(Started { lock, metering, notices, identity, enrolment, control_plane })
+}
+
+async fn obtain(enrolment: &Enrolment, clock: &Clock) -> Result<WorkloadIdentity, IdentityError> {
+    let mut retry_ms = *ENROL_RETRY_MS.start();
+    loop {
+        match enrolment.obtain(clock.now()).await {
+            Err(error @ (IdentityError::NoToken(_) | IdentityError::Call(_))) => {
+                tracing::warn!(%error, retry_ms, "not enrolled yet");
+                tokio::time::sleep(Duration::from_millis(retry_ms)).await;
+                retry_ms = retry_ms.saturating_mul(2).min(*ENROL_RETRY_MS.end());
+            }
+            other => return other,
+        }
+    }
+}
+
+fn own_id(identity: &WorkloadIdentity, tenant: TenantId) -> Result<SidecarId, RunError> {
+    match identity.spiffe().workload() {
+        Workload::Sidecar(of, id) if of == tenant => Ok(id),
+        Workload::Sidecar(..) | Workload::DataPlane(_) | Workload::Node(_) | Workload::ControlPlane => {
+            Err(RunError::Stranger(identity.spiffe().clone()))
+        }
+    }
+}
+
+/// The journal's path; the file is made if it is not there.
+fn made(dir: &Path) -> Result<std::path::PathBuf, FileError> {
+    let path = dir.join(JOURNAL);
+    if path.symlink_metadata().is_err() {
+        files::write_private_atomically(&path, &[])?;
+    }
+    Ok(path)
+}
