@@ -123,10 +123,13 @@ impl Connector {
     }
 }
 
+/// For how long SQLite waits for another process that writes.
+pub(crate) const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 10000";
+
 const SQLCIPHER_SETTINGS: &[&str] = &[
     // The first to read the file: it fails here if the key is wrong.
     "SELECT count(*) FROM sqlite_master",
-    "PRAGMA busy_timeout = 10000",
+    BUSY_TIMEOUT,
     "PRAGMA journal_mode = WAL",
     // An acknowledged write is on disk, also after a power failure.
     "PRAGMA synchronous = FULL",
@@ -175,6 +178,11 @@ fn check_file(path: &Path) -> Result<(), OpenError> {
     if !host::files::is_writable(folder) {
         return Err(OpenError::ReadOnly(path.to_owned()));
     }
+    let not_ours = |reason| Err(OpenError::NotADatabase { path: path.to_owned(), reason });
+    if length(path) == 0 && length(&log_of(path)) > 0 {
+        // The engine would throw the log away and begin anew.
+        return not_ours("it is empty or gone, but the log beside it is not");
+    }
     let unusable = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::StorageFull => OpenError::DiskFull,
         _ => OpenError::ReadOnly(path.to_owned()),
@@ -184,7 +192,6 @@ fn check_file(path: &Path) -> Result<(), OpenError> {
     let file = options.open(path).map_err(unusable)?;
     let mut head = Vec::new();
     std::io::Read::read_to_end(&mut std::io::Read::take(file, 16), &mut head).map_err(unusable)?;
-    let not_ours = |reason| Err(OpenError::NotADatabase { path: path.to_owned(), reason });
     if head == PLAINTEXT_MAGIC {
         return not_ours("it is not encrypted");
     }

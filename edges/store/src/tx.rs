@@ -1,10 +1,10 @@
 //! Inside a transaction: repositories that write, and what goes with every change.
 
-use crate::connect::Engine;
+use crate::connect::{BUSY_TIMEOUT, Engine};
 use crate::error::StoreError;
 use crate::keys::{self, Cached, Keys, OwnerKeys};
-use crate::sql::{self, Source, sql};
-use sqlx::AnyConnection;
+use crate::sql::{self, Columns, Source, sql};
+use sqlx::{AnyConnection, Executor as _};
 use std::sync::Arc;
 use vault::Owner;
 use wire::audit::AuditEntry;
@@ -23,6 +23,8 @@ pub struct Tx {
     spoilt: Option<StoreError>,
     /// Why the transaction as a whole cannot be kept.
     lost: Option<StoreError>,
+    /// Whether SQLite's log may still hold destroyed keys.
+    unshredded: bool,
 }
 
 /// What becomes real with the commit.
@@ -61,7 +63,7 @@ struct Mark {
 /// How the closure that runs now can be undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Savepoint {
-    /// With the whole transaction: it is alone.
+    /// With the whole transaction: it is the first.
     Whole,
     /// It has changed nothing yet. The first statement sets the savepoint, so that closures which only append
     /// to the log cost none.
@@ -77,8 +79,10 @@ enum Savepoint {
 impl Tx {
     pub(crate) fn new(connection: AnyConnection, engine: Engine, keys: Keys) -> Self {
         let (pending, mark) = (Pending::default(), Mark::default());
-        let savepoint = Savepoint::None;
-        Self { connection, engine, keys, pending, mark, savepoint, spoilt: None, lost: None }
+        let (savepoint, spoilt, lost) = (Savepoint::None, None, None);
+        // A crash may have come before it was emptied.
+        let unshredded = engine == Engine::SqlCipher;
+        Self { connection, engine, keys, pending, mark, savepoint, spoilt, lost, unshredded }
     }
 
     /// Writes an audit entry with this change.
@@ -120,8 +124,13 @@ impl Tx {
         }
     }
 
-    /// Begins a closure; `alone` says that no other shares the transaction.
-    pub(crate) fn enter(&mut self, alone: bool) {
+    /// How much was collected for the log and the outbox.
+    pub(crate) const fn logged(&self) -> usize {
+        self.pending.entries.len() + self.pending.events.len()
+    }
+
+    /// Begins a closure; `first` says that the transaction holds nothing else yet.
+    pub(crate) fn enter(&mut self, first: bool) {
         self.spoilt = None;
         self.mark = Mark {
             entries: self.pending.entries.len(),
@@ -129,7 +138,7 @@ impl Tx {
             keys: self.pending.keys.len(),
             destroyed: self.pending.destroyed.len(),
         };
-        self.savepoint = if alone { Savepoint::Whole } else { Savepoint::Wanted };
+        self.savepoint = if first { Savepoint::Whole } else { Savepoint::Wanted };
     }
 
     /// The failure of a statement of the closure that ran. What it did is not kept, even if it took the failure
@@ -181,7 +190,7 @@ impl Tx {
         (entries.collect(), events.map(|(_, event)| event).collect())
     }
 
-    /// Whether the transaction ended with its only closure.
+    /// Whether the transaction ended with its first closure.
     pub(crate) fn is_over(&self) -> bool {
         self.savepoint == Savepoint::None
     }
@@ -190,15 +199,33 @@ impl Tx {
     pub(crate) async fn commit(&mut self) -> Result<(), StoreError> {
         sql::run(self, sql("COMMIT")).await?;
         self.savepoint = Savepoint::None;
+        if !self.pending.destroyed.is_empty() {
+            self.unshredded = self.engine == Engine::SqlCipher;
+        }
         let Pending { keys, destroyed, .. } = core::mem::take(&mut self.pending);
         let destroyed: Vec<_> = destroyed.into_iter().map(|destroyed| destroyed.owner).collect();
         self.keys.forget(&destroyed);
+        self.shred().await;
         for (owner, keys) in keys.into_iter().filter(|(owner, _)| !destroyed.contains(owner)) {
             if let Cached::Unknown { seen } = self.keys.cached(owner) {
                 self.keys.keep(owner, keys, seen);
             }
         }
         Ok(())
+    }
+
+    /// Empties SQLite's log, in which destroyed keys would otherwise lie until they are overwritten. A reader at
+    /// work prevents it: then the next commit tries again.
+    async fn shred(&mut self) {
+        if !self.unshredded {
+            return;
+        }
+        // Without waiting for that reader: everybody else would wait too.
+        let hurried = self.connection.execute("PRAGMA busy_timeout = 0").await;
+        let emptied = self.connection.fetch_one("PRAGMA wal_checkpoint(TRUNCATE)").await;
+        let patient = self.connection.execute(BUSY_TIMEOUT).await;
+        let emptied = emptied.is_ok_and(|row| Columns::of(&row).integer() == Ok(0));
+        self.unshredded = !(emptied && hurried.is_ok() && patient.is_ok());
     }
 
     /// Gives up the transaction; says whether the connection can go on.

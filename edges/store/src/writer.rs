@@ -1,8 +1,9 @@
 //! The writer: takes what is there, runs it in one transaction, answers when it is on disk.
 
-use crate::append;
+use crate::append::{self, Head};
 use crate::connect::Connector;
 use crate::error::{StoreError, WriteError};
+use crate::keys::Keys;
 use crate::sql::Source as _;
 use crate::store::WorkFuture;
 use crate::tx::Tx;
@@ -15,6 +16,13 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Most writes in one commit.
 const GROUP_MAX: usize = 256;
+
+/// Most audit entries and events in one commit, but for those of its last closure: a few megabytes, and a wait
+/// that is not felt.
+const LOGGED_MAX: usize = 8_192;
+
+/// How long a group may take: far longer than any disk, far shorter than a lost network is noticed by itself.
+const GROUP_TIME: Duration = Duration::from_secs(60);
 
 /// How long to wait before connecting again.
 const RECONNECT: Duration = Duration::from_millis(200);
@@ -90,87 +98,144 @@ where
     }
 }
 
+/// What the writer works with.
+struct Writer {
+    queue: mpsc::Receiver<Job>,
+    connector: Connector,
+    keys: Keys,
+    /// The connection; absent from when it is lost until it is needed again.
+    tx: Option<Tx>,
+}
+
+/// The writes that share a commit.
+#[derive(Default)]
+struct Group {
+    works: Vec<Box<dyn Work>>,
+    stop: Option<oneshot::Sender<()>>,
+}
+
 /// Runs the writer until it is told to stop or every store is gone.
-pub(crate) async fn run(mut queue: mpsc::Receiver<Job>, connector: Connector, first: Tx) {
+pub(crate) async fn run(queue: mpsc::Receiver<Job>, connector: Connector, first: Tx) {
     let keys = first.keys().clone();
-    let mut tx = Some(first);
-    while let Some(job) = queue.recv().await {
-        let (mut group, stop) = gather(job, &mut queue);
-        if stop.is_some() {
-            // What comes after is refused at once, not left waiting.
-            queue.close();
+    let mut writer = Writer { queue, connector, keys, tx: Some(first) };
+    while let Some(job) = writer.queue.recv().await {
+        let mut group = Group::default();
+        let committed = match job {
+            Job::Work(work) => writer.commit(work, &mut group).await,
+            Job::Stop(done) => {
+                group.stop = Some(done);
+                Ok(())
+            }
+        };
+        for work in group.works {
+            work.answer(committed.clone());
         }
-        if tx.is_none() && !group.is_empty() {
-            match connector.connect().await {
-                Ok(connection) => tx = Some(Tx::new(connection, connector.engine(), keys.clone())),
+        if let Some(done) = group.stop {
+            return writer.stop(done).await;
+        }
+        if writer.tx.is_none() {
+            tokio::time::sleep(RECONNECT).await;
+        }
+    }
+}
+
+impl Writer {
+    /// Runs `first`, and what waits behind it, in one transaction. An error means that nothing of the group was
+    /// kept, or that nobody knows.
+    async fn commit(&mut self, first: Box<dyn Work>, group: &mut Group) -> Result<(), StoreError> {
+        let (mut tx, head) = match self.begin().await {
+            Ok(begun) => begun,
+            Err(error) => {
+                group.works.push(first);
+                return Err(error);
+            }
+        };
+        let committed = tokio::time::timeout(GROUP_TIME, self.fill(&mut tx, head, first, group)).await;
+        let late = |_| Err(StoreError::Unreachable("no answer in time".to_owned()));
+        let committed = committed.unwrap_or_else(late);
+        if committed.is_ok() || tx.give_up().await {
+            self.tx = Some(tx);
+        }
+        committed
+    }
+
+    /// Begins a transaction. A connection that was lost while nobody used it is replaced: nothing ran on it yet.
+    async fn begin(&mut self) -> Result<(Tx, Head), StoreError> {
+        if let Some(mut tx) = self.tx.take() {
+            match open(&mut tx).await {
+                Ok(head) => return Ok((tx, head)),
+                Err(StoreError::Unreachable(why)) => tracing::warn!(why, "the writer connects anew"),
                 Err(error) => {
-                    answer(group, &Err(StoreError::from(error)));
-                    group = Vec::new();
-                    tokio::time::sleep(RECONNECT).await;
+                    if tx.give_up().await {
+                        self.tx = Some(tx);
+                    }
+                    return Err(error);
                 }
             }
         }
-        if let Some(mut current) = tx.take() {
-            let committed = commit(&mut current, &mut group).await;
-            let lost = committed.is_err() && !current.give_up().await;
-            answer(group, &committed);
-            tx = if lost { None } else { Some(current) };
-        }
-        if let Some(done) = stop {
-            if let Some(current) = tx.take() {
-                let _closed = current.into_connection().close().await;
+        let connection = self.connector.connect().await?;
+        let mut tx = Tx::new(connection, self.connector.engine(), self.keys.clone());
+        let head = open(&mut tx).await?;
+        Ok((tx, head))
+    }
+
+    async fn fill(
+        &mut self,
+        tx: &mut Tx,
+        head: Head,
+        first: Box<dyn Work>,
+        group: &mut Group,
+    ) -> Result<(), StoreError> {
+        let mut next = Some(Job::Work(first));
+        while let Some(job) = next {
+            let work = match job {
+                Job::Work(work) => work,
+                Job::Stop(done) => {
+                    group.stop = Some(done);
+                    break;
+                }
+            };
+            // Undoing the first undoes the whole transaction: it needs no savepoint.
+            tx.enter(group.works.is_empty());
+            group.works.push(work);
+            let Some(work) = group.works.last_mut() else { break };
+            attempt(tx, work.as_mut()).await?;
+            if tx.is_over() {
+                return Ok(());
             }
-            // Whoever asked may have gone.
-            let _gone = done.send(());
-            return;
+            let full = group.works.len() >= GROUP_MAX || tx.logged() >= LOGGED_MAX;
+            next = if full { None } else { self.queue.try_recv().ok() };
         }
+        append::flush(tx, head).await?;
+        tx.commit().await
     }
-}
 
-/// The job and what waits behind it, up to a group.
-fn gather(job: Job, queue: &mut mpsc::Receiver<Job>) -> (Vec<Box<dyn Work>>, Option<oneshot::Sender<()>>) {
-    let mut group = Vec::new();
-    let mut next = Some(job);
-    while let Some(job) = next {
-        match job {
-            Job::Work(work) => group.push(work),
-            Job::Stop(done) => return (group, Some(done)),
+    async fn stop(mut self, done: oneshot::Sender<()>) {
+        // What comes after is refused at once, not left waiting.
+        self.queue.close();
+        if let Some(tx) = self.tx.take() {
+            let _closed = tx.into_connection().close().await;
         }
-        next = if group.len() < GROUP_MAX { queue.try_recv().ok() } else { None };
-    }
-    (group, None)
-}
-
-fn answer(group: Vec<Box<dyn Work>>, committed: &Result<(), StoreError>) {
-    for work in group {
-        work.answer(committed.clone());
+        // Whoever asked may have gone.
+        let _gone = done.send(());
     }
 }
 
-/// Runs a group in one transaction. An error means that nothing of the group was kept.
-async fn commit(tx: &mut Tx, group: &mut [Box<dyn Work>]) -> Result<(), StoreError> {
-    if group.is_empty() {
-        return Ok(());
-    }
+async fn open(tx: &mut Tx) -> Result<Head, StoreError> {
     tx.begin().await?;
-    let head = append::lock_head(tx).await?;
-    let alone = group.len() == 1;
-    for work in group {
-        tx.enter(alone);
-        // Whoever asked is told; the others of the group must not suffer from its defect.
-        let said_yes = AssertUnwindSafe(work.run(tx)).catch_unwind().await.unwrap_or(false);
-        match tx.spoilt() {
-            None if said_yes => tx.keep_work().await?,
-            None => tx.undo_work().await?,
-            Some(failure) => {
-                tx.undo_work().await?;
-                work.spoil(failure);
-            }
-        }
-        if tx.is_over() {
-            return Ok(());
+    append::lock_head(tx).await
+}
+
+/// Runs one closure, and keeps or undoes what it did.
+async fn attempt(tx: &mut Tx, work: &mut dyn Work) -> Result<(), StoreError> {
+    // Whoever asked is told; the others of the group must not suffer from its defect.
+    let said_yes = AssertUnwindSafe(work.run(tx)).catch_unwind().await.unwrap_or(false);
+    match tx.spoilt() {
+        None if said_yes => tx.keep_work().await,
+        None => tx.undo_work().await,
+        Some(failure) => {
+            work.spoil(failure);
+            tx.undo_work().await
         }
     }
-    append::flush(tx, head).await?;
-    tx.commit().await
 }

@@ -89,6 +89,67 @@ fn a_file_that_was_cut_short_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_file_that_is_gone_from_beside_its_log_is_not_made_anew() {
+    crate::world::on_sqlcipher(|world| async move {
+        world.tenant("demo").await;
+        let crashed = TempDir::new().unwrap();
+        let log = crashed.path().join("palisade.db-wal");
+        fs::copy(world.place.folder().join("palisade.db-wal"), &log).unwrap();
+        let path = file_in(crashed.path());
+        let reason = "it is empty or gone, but the log beside it is not";
+        let refused = Some(OpenError::NotADatabase { path: path.clone(), reason });
+        assert_eq!(open(&path, PAGE_KEY).await, refused);
+        assert!(!path.exists());
+        fs::write(&path, "").unwrap();
+        assert_eq!(open(&path, PAGE_KEY).await, refused);
+        assert!(fs::metadata(&log).unwrap().len() > 0, "the log is left alone");
+        fs::copy(file_in(world.place.folder()), &path).unwrap();
+        assert_eq!(open(&path, PAGE_KEY).await, None);
+    });
+}
+
+#[test]
+fn what_was_acknowledged_is_in_the_files_at_that_moment() {
+    crate::world::on_sqlcipher(|world| async move {
+        let crashed = Place::File(TempDir::new().unwrap().keep());
+        for n in 0..20 {
+            world.tenant(&format!("t{n}")).await;
+            for file in ["palisade.db", "palisade.db-wal"] {
+                fs::copy(world.place.folder().join(file), crashed.folder().join(file)).unwrap();
+            }
+            let store = crashed.open().await.unwrap();
+            let mut reader = store.read().await.unwrap();
+            let (tenants, _) = reader.tenants().list(&platform(), &Page::first(99)).await.unwrap();
+            assert_eq!(tenants.len(), n + 1);
+            drop(reader);
+            store.close().await;
+        }
+        fs::remove_dir_all(crashed.folder()).unwrap();
+    });
+}
+
+#[test]
+fn destroyed_keys_do_not_stay_in_the_log() {
+    crate::world::on_sqlcipher(|world| async move {
+        let id = world.tenant("demo").await;
+        let log = world.place.folder().join("palisade.db-wal");
+        assert!(fs::metadata(&log).unwrap().len() > 0);
+        write!(world, |tx| tx.tenants().delete(&platform(), id).await).unwrap();
+        assert_eq!(fs::metadata(&log).unwrap().len(), 0);
+        let id = world.tenant("next").await;
+        // A reader in the midst of a statement still needs the log.
+        let mut busy = world.place.raw().await;
+        busy.execute("BEGIN").await.unwrap();
+        busy.execute("SELECT count(*) FROM tenants").await.unwrap();
+        write!(world, |tx| tx.tenants().delete(&platform(), id).await).unwrap();
+        assert!(fs::metadata(&log).unwrap().len() > 0);
+        busy.execute("COMMIT").await.unwrap();
+        world.tenant("later").await;
+        assert_eq!(fs::metadata(&log).unwrap().len(), 0, "the next commit tries again");
+    });
+}
+
+#[test]
 fn a_page_that_was_changed_is_never_read_as_data() {
     crate::world::on_sqlcipher(|world| async move {
         for n in 0..50 {
@@ -237,6 +298,52 @@ fn a_server_that_drops_the_writer_is_reached_again() {
         );
         world.tenant("after").await;
         assert_eq!(world.place.number("SELECT count(*) FROM tenants").await, 2);
+    });
+}
+
+#[test]
+fn a_connection_that_was_lost_while_idle_fails_no_write() {
+    let Some(server) = postgres_server() else { return };
+    block_on(async {
+        let place = Place::postgres(&server).await;
+        let world = World { store: place.open().await.unwrap(), place };
+        for n in 0..3 {
+            let pid = write!(world, |tx| {
+                let row = tx.connection().await?.fetch_one("SELECT pg_backend_pid()").await?;
+                Ok::<i32, StoreError>(sqlx::Row::get(&row, 0))
+            });
+            world.place.execute(&format!("SELECT pg_terminate_backend({})", pid.unwrap())).await;
+            world.tenant(&format!("t{n}")).await;
+        }
+        assert_eq!(world.place.number("SELECT count(*) FROM tenants").await, 3);
+    });
+}
+
+#[test]
+fn a_closure_that_never_ends_is_given_up_and_writing_goes_on() {
+    crate::world::on_sqlcipher(|world| async move {
+        tokio::time::pause();
+        // While a blocking task runs, the clock moves by hand only.
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let holding = tokio::task::spawn_blocking(move || ended.recv());
+        let (begun, started) = tokio::sync::oneshot::channel();
+        let hanging = world.store.write(move |tx| {
+            Box::pin(async move {
+                tx.tenants().insert(&platform(), &tenant("hanging")).await?;
+                begun.send(()).unwrap();
+                core::future::pending::<Result<(), StoreError>>().await
+            })
+        });
+        let clock = async {
+            started.await.unwrap();
+            tokio::time::advance(core::time::Duration::from_secs(61)).await;
+        };
+        let (answer, ()) = tokio::join!(hanging, clock);
+        assert!(matches!(answer, Err(WriteError::Store(StoreError::Unreachable(_)))), "{answer:?}");
+        world.tenant("after").await;
+        assert_eq!(world.place.number("SELECT count(*) FROM tenants").await, 1);
+        end.send(()).unwrap();
+        holding.await.unwrap().unwrap();
     });
 }
 
