@@ -88,23 +88,27 @@ fn is_sealed(value: &[u8]) -> bool {
     value.starts_with(b"PV") || value.starts_with(b"PK")
 }
 
-/// Plaintexts that are certainly stored: private keys, and parts of the newest workflow and input.
+/// Plaintexts that are certainly stored: private keys, and parts of the newest workflow and input. One that does not
+/// open is left out: it may not be sealed, and that is found where it lies.
 async fn canaries(app: &App) -> Result<Vec<Vec<u8>>, NoMeans> {
     let mut plaintexts: Vec<Vec<u8>> = Vec::new();
     let ended = sample::ended(app).await?;
     let permit = sample::permit(app)?;
     let mut reader = app.store.read().await?;
-    for key in reader.signing_keys().list().await? {
+    for key in reader.signing_keys().list().await.unwrap_or_default() {
         plaintexts.push(key.private.iter().skip(P256_SCALAR_AT).take(SCALAR_BYTES).copied().collect());
     }
-    if let Some(key) = reader.settings().get("audit.key").await? {
+    if let Ok(Some(key)) = reader.settings().get("audit.key").await {
         plaintexts.push(key.iter().skip(ED25519_SEED_AT).take(SCALAR_BYTES).copied().collect());
     }
     if let Some((_, execution)) = ended {
         let workflow = &execution.workflow;
-        let document = reader.workflows().document(&permit, workflow.id, workflow.version).await?;
-        plaintexts.push(document.document.to_vec());
-        plaintexts.push(reader.executions().input(&permit, execution.id).await?.to_vec());
+        if let Ok(stored) = reader.workflows().document(&permit, workflow.id, workflow.version).await {
+            plaintexts.push(stored.document.to_vec());
+        }
+        if let Ok(input) = reader.executions().input(&permit, execution.id).await {
+            plaintexts.push(input.to_vec());
+        }
     }
     plaintexts.iter_mut().for_each(|plaintext| plaintext.truncate(CANARY_MAX));
     plaintexts.retain(|plaintext| plaintext.len() >= CANARY_MIN);
