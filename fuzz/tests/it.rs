@@ -1,5 +1,7 @@
 //! Replays every corpus: what a fuzzer once found interesting stays harmless.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+
 use std::path::Path;
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// What becomes of the numbers.
-pub enum Report {
+pub(crate) enum Report {
     /// They are printed.
     Print,
     /// They are also written to docs/BENCHMARKS.md.
@@ -13,7 +13,7 @@ pub enum Report {
 }
 
 /// Builds everything in release and runs the benchmarks.
-pub fn run(root: &Path, report: Report) -> Result<()> {
+pub(crate) fn run(root: &Path, report: Report) -> Result<()> {
     cargo(root, &["build", "--release", "--workspace", "--bins"])?;
     let program = root.join("target/release/benches");
     let mut command = Command::new(program);

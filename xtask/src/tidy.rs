@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// What to do with goldens that differ.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Goldens {
+pub(crate) enum Goldens {
     /// Report the difference.
     Compare,
     /// Rewrite them.
@@ -20,7 +20,7 @@ pub enum Goldens {
 
 /// Checks every rule and reports all that is broken.
 #[expect(clippy::print_stderr, reason = "a developer's tool speaks on stderr")]
-pub fn run(root: &Path, goldens: Goldens) -> Result<()> {
+pub(crate) fn run(root: &Path, goldens: Goldens) -> Result<()> {
     let metadata = MetadataCommand::new().manifest_path(root.join("Cargo.toml")).exec()?;
     let mut broken = layers::check(&metadata);
     broken.extend(dependencies::check(root, &metadata, goldens)?);

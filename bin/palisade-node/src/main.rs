@@ -1,2 +1,69 @@
-//! The palisade-node process.
-fn main() {}
+//! The node process: runs this host's data planes and sidecars until it is told to stop.
+
+use anyhow::Context as _;
+use clap::Parser;
+use host::clock::Clock;
+use host::logs::LogFormat;
+use node::NodeConfig;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Runs this host's data planes and metering sidecars.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Args {
+    /// The configuration file (TOML).
+    #[arg(long, value_name = "FILE", required_unless_present = "control_plane")]
+    config: Option<PathBuf>,
+    /// The control plane, instead of a configuration file.
+    #[arg(long, value_name = "URL", conflicts_with = "config", requires_all = ["enroll_token_file", "ca_file"])]
+    control_plane: Option<String>,
+    /// The file of the one-time enrolment token.
+    #[arg(long, value_name = "FILE")]
+    enroll_token_file: Option<PathBuf>,
+    /// The roots that the control plane's certificate comes from (PEM).
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// The state directory of this host.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/palisade")]
+    state_dir: PathBuf,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  palisade-node --config /etc/palisade/node.toml
+  palisade-node --control-plane https://palisade.example.com --enroll-token-file enrol.token --ca-file ca.pem
+
+As root, each data plane and sidecar runs as a user of its own. PALISADE_LOG=debug says more.";
+
+fn main() -> ExitCode {
+    match start(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: Args) -> anyhow::Result<()> {
+    host::process::harden_self().context("this process cannot be hardened")?;
+    host::logs::init(LogFormat::Json, "info")?;
+    let config = config(args)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(async {
+        let stop = host::signals::stop_signal();
+        Ok(node::run(config, Clock::system(), stop).await?)
+    })
+}
+
+fn config(args: Args) -> anyhow::Result<NodeConfig> {
+    match (args.config, args.control_plane, args.enroll_token_file, args.ca_file) {
+        (Some(file), ..) => Ok(host::config::load(&file)?),
+        (None, Some(url), Some(token), Some(ca)) => {
+            let defaults = NodeConfig::with_defaults(args.state_dir, url, token);
+            Ok(NodeConfig { control_plane_ca_file: ca, ..defaults })
+        }
+        (None, ..) => anyhow::bail!("--config FILE, or --control-plane URL with its files, is needed"),
+    }
+}

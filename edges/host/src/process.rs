@@ -184,7 +184,13 @@ impl Running {
     }
 }
 
-/// Whether this process is root.
+/// The user that this process runs as.
+#[must_use]
+pub fn own_uid() -> u32 {
+    rustix::process::getuid().as_raw()
+}
+
+/// Whether this process may change to other users.
 #[must_use]
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()

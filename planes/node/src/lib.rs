@@ -1,1 +1,13 @@
-//! A host's agent: data planes and sidecars as processes.
+//! A host's agent: runs the data planes and sidecars that the control plane places here, each as its own user.
+//!
+//! [`supervise`] decides what to start, stop and remove; [`run`](mod@run) carries it out, one task for each process.
+
+pub mod config;
+mod folders;
+mod known;
+mod process;
+pub mod run;
+pub mod supervise;
+
+pub use config::NodeConfig;
+pub use run::{RunError, run};

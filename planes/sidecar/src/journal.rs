@@ -215,12 +215,6 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    /// Gives the disk back, as a crash would leave it.
-    #[cfg(test)]
-    pub(crate) fn into_disk(self) -> D {
-        self.disk
-    }
-
     fn forget(&mut self, counters: &[u64]) {
         for counter in counters {
             if let Ok(at) = self.waiting.binary_search_by_key(counter, |place| place.counter) {

@@ -15,13 +15,11 @@ const FORBIDDEN: [(&str, &str); 4] = [
 ];
 
 /// Crypto implementations that may be linked, each with the reason. A new one is a decision.
-const CRYPTO: [(&str, &str); 2] = [
-    ("aws-lc-sys", "the provider"),
-    ("openssl-sys", "SQLCipher's page cipher, static"),
-];
+const CRYPTO: [(&str, &str); 2] =
+    [("aws-lc-sys", "the provider"), ("openssl-sys", "SQLCipher's page cipher, static")];
 
 /// Checks the workspace's dependencies.
-pub fn check(root: &Path, metadata: &Metadata, goldens: Goldens) -> Result<Vec<String>> {
+pub(crate) fn check(root: &Path, metadata: &Metadata, goldens: Goldens) -> Result<Vec<String>> {
     let manifest = std::fs::read_to_string(root.join("Cargo.toml"))?;
     let mut broken = reasons(&manifest);
     for package in &metadata.packages {
@@ -75,13 +73,17 @@ fn compare(root: &Path, metadata: &Metadata, goldens: Goldens) -> Result<Vec<Str
 fn linked(metadata: &Metadata) -> Result<BTreeMap<String, BTreeSet<String>>> {
     let resolve = metadata.resolve.as_ref().context("cargo metadata without a resolve")?;
     let nodes: BTreeMap<&PackageId, _> = resolve.nodes.iter().map(|node| (&node.id, node)).collect();
-    let names: BTreeMap<&PackageId, _> = metadata.packages.iter().map(|p| (&p.id, p.name.to_string())).collect();
+    let names: BTreeMap<&PackageId, _> =
+        metadata.packages.iter().map(|p| (&p.id, p.name.to_string())).collect();
     let mut binaries = BTreeMap::new();
-    for package in metadata.workspace_packages().iter().filter(|p| p.manifest_path.as_str().contains("/bin/")) {
+    for package in metadata.workspace_packages().iter().filter(|p| p.manifest_path.as_str().contains("/bin/"))
+    {
         let (mut seen, mut open) = (BTreeSet::new(), vec![&package.id]);
         while let Some(id) = open.pop() {
             let Some(node) = nodes.get(id) else { continue };
-            let normal = |kinds: &[cargo_metadata::DepKindInfo]| kinds.iter().any(|k| k.kind == DependencyKind::Normal);
+            let normal = |kinds: &[cargo_metadata::DepKindInfo]| {
+                kinds.iter().any(|k| k.kind == DependencyKind::Normal)
+            };
             for dependency in node.deps.iter().filter(|d| normal(&d.dep_kinds)) {
                 if seen.insert(&dependency.pkg) {
                     open.push(&dependency.pkg);

@@ -17,28 +17,28 @@ const FOLDERS: [&str; 9] =
     ["ground", "engines", "edges", "planes", "bin", "trials", "fuzz", "benches", "xtask"];
 
 /// One source file.
-pub struct SourceFile {
+pub(crate) struct SourceFile {
     /// Its path within the workspace.
-    pub path: String,
+    pub(crate) path: String,
     /// Its text.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl SourceFile {
     /// The part before the tests at the end.
-    pub fn code(&self) -> &str {
+    pub(crate) fn code(&self) -> &str {
         let end = self.text.find("\n#[cfg(test)]\nmod tests").unwrap_or(self.text.len());
         self.text.get(..end).unwrap_or_default()
     }
 
     /// Whether the whole file is a test.
-    pub fn is_test(&self) -> bool {
+    pub(crate) fn is_test(&self) -> bool {
         self.path.contains("/tests/") || self.path.starts_with("trials/") || self.path.ends_with("/tests.rs")
     }
 }
 
 /// Every Rust file of the workspace.
-pub fn rust_files(root: &Path) -> Result<Vec<SourceFile>> {
+pub(crate) fn rust_files(root: &Path) -> Result<Vec<SourceFile>> {
     let mut found = Vec::new();
     let mut folders: Vec<PathBuf> = FOLDERS.iter().map(|folder| root.join(folder)).collect();
     while let Some(folder) = folders.pop() {
@@ -58,7 +58,7 @@ pub fn rust_files(root: &Path) -> Result<Vec<SourceFile>> {
 }
 
 /// Checks one file.
-pub fn check(file: &SourceFile) -> Vec<String> {
+pub(crate) fn check(file: &SourceFile) -> Vec<String> {
     let mut broken = Vec::new();
     let mut said = |why: String| broken.push(format!("{}: {why}", file.path));
     let lines = file.code().lines().count();

@@ -17,7 +17,7 @@ const NARROW: [(&str, &[&str]); 1] =
 type Rooms = BTreeMap<String, String>;
 
 /// Checks every edge between our own crates. Tests may look anywhere.
-pub fn check(metadata: &Metadata) -> Vec<String> {
+pub(crate) fn check(metadata: &Metadata) -> Vec<String> {
     let rooms = rooms(metadata);
     let mut broken = Vec::new();
     for package in metadata.workspace_packages() {
@@ -61,9 +61,16 @@ mod tests {
     use super::*;
 
     fn sample() -> Rooms {
-        [("terms", "ground"), ("plan", "engines"), ("notary", "engines"), ("store", "edges"), ("console", "planes"), ("control", "planes")]
-            .map(|(room, layer)| (room.to_owned(), layer.to_owned()))
-            .into()
+        [
+            ("terms", "ground"),
+            ("plan", "engines"),
+            ("notary", "engines"),
+            ("store", "edges"),
+            ("console", "planes"),
+            ("control", "planes"),
+        ]
+        .map(|(room, layer)| (room.to_owned(), layer.to_owned()))
+        .into()
     }
 
     #[test]

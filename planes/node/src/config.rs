@@ -1,0 +1,133 @@
+//! What a node is told: by its configuration file, or by its command line.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The first user id that is given away, unless configured: above those of systems and people, below those that
+/// container managers map (subuid(5) ranges begin at 100 000).
+const UID_BASE: u32 = 63_000;
+
+/// The port of the first tenant's data plane, unless configured.
+const DATA_PLANE_PORT: u16 = 5_678;
+
+/// How often the control plane is asked, in milliseconds, unless configured.
+const POLL_MS: u64 = 500;
+
+/// The bounds of [`NodeConfig::poll_ms`]: a busy loop helps nobody, and within a minute a tenant must be stopped.
+const POLL_BOUNDS_MS: core::ops::RangeInclusive<u64> = 50..=60_000;
+
+/// The bounds of [`NodeConfig::interval_ms`]: from what tests need to what a bill can bear to lose sight of.
+const INTERVAL_BOUNDS_MS: core::ops::RangeInclusive<u64> = 100..=3_600_000;
+
+/// A node's configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// The state directory of the host.
+    pub state_dir: PathBuf,
+    /// Where the control plane is.
+    pub control_plane_url: String,
+    /// The roots that the control plane's certificate comes from.
+    pub control_plane_ca_file: PathBuf,
+    /// The one-time token's file.
+    pub enrol_token_file: PathBuf,
+    /// The port of the first tenant's data plane; 0 is any, and so are all later ones.
+    #[serde(default = "data_plane_port")]
+    pub data_plane_port: u16,
+    /// The first user id that may be given to processes. Needs root.
+    #[serde(default = "uid_base")]
+    pub uid_base: u32,
+    /// How often the control plane is asked, in milliseconds.
+    #[serde(default = "poll_ms")]
+    pub poll_ms: u64,
+    /// Milliseconds between heartbeats.
+    #[serde(default = "interval_ms")]
+    pub interval_ms: u64,
+    /// The folder of `palisade-data` and `palisade-meter`; beside this program, unless configured.
+    #[serde(default)]
+    pub bin_dir: Option<PathBuf>,
+    /// Exceptions for data planes that run on the host's own network.
+    #[serde(default)]
+    pub loopback: Loopback,
+}
+
+/// Exceptions for data planes that run on the host's own network.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Loopback {
+    /// Addresses that plans alone could not reach.
+    #[serde(default)]
+    pub egress_allow: Vec<EgressAllow>,
+}
+
+/// One address that plans alone could not reach. The data plane judges it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EgressAllow {
+    /// The host name that workflows call.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Where the name may lead.
+    pub cidr: String,
+}
+
+/// Says why a configuration cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}` must be from {min} to {max}")]
+pub struct OutOfBounds {
+    key: &'static str,
+    min: u64,
+    max: u64,
+}
+
+impl NodeConfig {
+    /// A configuration with the defaults, for a node whose command line says the rest.
+    #[must_use]
+    pub fn with_defaults(state_dir: PathBuf, control_plane_url: String, enrol_token_file: PathBuf) -> Self {
+        Self {
+            control_plane_ca_file: state_dir.join("ca.pem"),
+            state_dir,
+            control_plane_url,
+            enrol_token_file,
+            data_plane_port: DATA_PLANE_PORT,
+            uid_base: UID_BASE,
+            poll_ms: POLL_MS,
+            interval_ms: wire::heartbeat::INTERVAL_MS,
+            bin_dir: None,
+            loopback: Loopback::default(),
+        }
+    }
+
+    /// Checks what the types do not.
+    ///
+    /// # Errors
+    /// The first value that is out of bounds.
+    pub fn check(&self) -> Result<(), OutOfBounds> {
+        within("poll_ms", self.poll_ms, &POLL_BOUNDS_MS)?;
+        within("interval_ms", self.interval_ms, &INTERVAL_BOUNDS_MS)?;
+        // Root must never be given away, nor the user ids of the system.
+        within("uid_base", u64::from(self.uid_base), &(1_000..=u64::from(u32::MAX / 2)))
+    }
+}
+
+fn within(key: &'static str, value: u64, bounds: &core::ops::RangeInclusive<u64>) -> Result<(), OutOfBounds> {
+    let (min, max) = (*bounds.start(), *bounds.end());
+    if bounds.contains(&value) { Ok(()) } else { Err(OutOfBounds { key, min, max }) }
+}
+
+const fn data_plane_port() -> u16 {
+    DATA_PLANE_PORT
+}
+
+const fn uid_base() -> u32 {
+    UID_BASE
+}
+
+const fn poll_ms() -> u64 {
+    POLL_MS
+}
+
+const fn interval_ms() -> u64 {
+    wire::heartbeat::INTERVAL_MS
+}

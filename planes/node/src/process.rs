@@ -1,0 +1,171 @@
+//! The life of one process: made ready, started, watched, stopped.
+
+use crate::config::NodeConfig;
+use crate::folders::Folders;
+use crate::known::Slot;
+use crate::supervise::Role;
+use api::enrolment::{EnrolmentKind, IssueEnrolment, IssuedEnrolment};
+use host::process::{Output, Running, Spawn};
+use serve::identity::{ControlPlane, wants_token};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use terms::TenantId;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep};
+
+/// How long a process may take to stop before it is killed: a data plane lets calls under way end.
+const GRACE_MS: u64 = 20_000;
+
+/// How long a data plane may take to say where it takes plans.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// How often a process that enrols is looked at.
+const LOOK: Duration = Duration::from_millis(25);
+
+/// The largest answer to the request for a token.
+const ANSWER_MAX: usize = 16 * 1024;
+
+/// What the supervisor is told.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// The process runs; a data plane takes plans at this URL.
+    Started(TenantId, Role, u32, Option<String>),
+    /// The process has ended, or did not start.
+    Ended(TenantId, Role),
+    /// The tenant's folders are gone, or not.
+    Removed(TenantId, bool),
+}
+
+/// One process to run.
+#[derive(Clone)]
+pub(crate) struct Order {
+    pub(crate) config: Arc<NodeConfig>,
+    pub(crate) control_plane: ControlPlane,
+    pub(crate) tenant: TenantId,
+    pub(crate) role: Role,
+    pub(crate) slot: Slot,
+    pub(crate) port: u16,
+    pub(crate) news: mpsc::UnboundedSender<News>,
+}
+
+/// Runs the process until it ends or `stop` is told (or dropped).
+pub(crate) async fn live(order: Order, mut stop: oneshot::Receiver<()>) {
+    let life = order.life(&mut stop);
+    if let Err(why) = life.await {
+        tracing::error!(tenant = %order.tenant, role = ?order.role, why, "a process did not run");
+    }
+    order.tell(News::Ended(order.tenant, order.role));
+}
+
+impl Order {
+    async fn life(&self, stop: &mut oneshot::Receiver<()>) -> Result<(), String> {
+        let folders = Folders::of(&self.config, self.tenant, self.slot);
+        let said = |error: &dyn core::fmt::Display| error.to_string();
+        folders.make(self.role).map_err(|e| said(&e))?;
+        let config =
+            folders.configure(&self.config, self.tenant, self.role, self.port).map_err(|e| said(&e))?;
+        let (own, uid) = folders.own(self.role);
+        let ready = own.join("ready.json");
+        // What a killed process left behind says nothing about the next one.
+        let _not_there = std::fs::remove_file(&ready);
+        let mut running = self.spawn(own, uid, &config).await?;
+        let pid = running.pid();
+        let token = async {
+            loop {
+                self.give_token_if_wanted(&folders).await;
+                sleep(LOOK).await;
+            }
+        };
+        let started = async {
+            let url = match self.role {
+                Role::DataPlane => Some(wait_for_url(&ready).await.ok_or("it did not become ready")?),
+                Role::Sidecar => None,
+            };
+            self.tell(News::Started(self.tenant, self.role, pid, url));
+            core::future::pending::<Result<(), String>>().await
+        };
+        let ended = tokio::select! {
+            () = token => None,
+            failed = started => { failed?; None }
+            status = running.wait() => Some(status),
+            _told = &mut *stop => None,
+        };
+        match ended {
+            Some(status) => Err(format!("process {pid} ended by itself: {}", describe(status))),
+            None => {
+                running.terminate(GRACE_MS).await.map_err(|e| said(&e))?;
+                Ok(())
+            }
+        }
+    }
+
+    async fn spawn(&self, own: &Path, uid: Option<u32>, config: &Path) -> Result<Running, String> {
+        let name = match self.role {
+            Role::DataPlane => "palisade-data",
+            Role::Sidecar => "palisade-meter",
+        };
+        let program = program(&self.config, name).map_err(|error| error.to_string())?;
+        let mut spawn = Spawn::new(program, own.to_owned());
+        spawn.args = vec!["--config".into(), config.into()];
+        (spawn.uid, spawn.gid) = (uid, uid);
+        spawn.stderr = Output::File(own.join("log"));
+        if let Ok(level) = std::env::var(host::logs::LEVEL_VARIABLE) {
+            spawn.env = vec![(host::logs::LEVEL_VARIABLE.into(), level.into())];
+        }
+        spawn.spawn().await.map_err(|error| error.to_string())
+    }
+
+    /// Gets a one-time token for a process that has no identity, or whose identity is lost.
+    async fn give_token_if_wanted(&self, folders: &Folders) {
+        let (own, _) = folders.own(self.role);
+        if !wants_token(own) || own.join("enrol.token").symlink_metadata().is_ok() {
+            return;
+        }
+        let kind = match self.role {
+            Role::DataPlane => EnrolmentKind::DataPlane,
+            Role::Sidecar => EnrolmentKind::Sidecar,
+        };
+        let body = IssueEnrolment { kind, tenant: Some(self.tenant) };
+        let issued = self.control_plane.post::<IssuedEnrolment>("/v1/enrolments", &body, ANSWER_MAX).await;
+        let given = match issued {
+            Ok(issued) => folders.give_token(self.role, &issued.token).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(why) = given {
+            tracing::warn!(tenant = %self.tenant, role = ?self.role, why, "no enrolment token yet");
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    fn tell(&self, news: News) {
+        // The supervisor may have ended.
+        let _gone = self.news.send(news);
+    }
+}
+
+/// Waits until a data plane says where it takes plans.
+async fn wait_for_url(ready: &Path) -> Option<String> {
+    let until = Instant::now() + READY_WITHIN;
+    while Instant::now() < until {
+        if let Ok(bytes) = host::files::read_bounded(ready, 4_096)
+            && let Ok(ready) = serde_json::from_slice::<serde_json::Value>(&bytes)
+            && let Some(url) = ready.get("url").and_then(serde_json::Value::as_str)
+        {
+            return Some(url.to_owned());
+        }
+        sleep(LOOK).await;
+    }
+    None
+}
+
+fn program(config: &NodeConfig, name: &str) -> std::io::Result<PathBuf> {
+    match &config.bin_dir {
+        Some(dir) => Ok(dir.join(name)),
+        None => host::process::current_exe_sibling(name),
+    }
+}
+
+fn describe(status: std::io::Result<std::process::ExitStatus>) -> String {
+    status.map_or_else(|error| error.to_string(), |status| status.to_string())
+}

@@ -1,0 +1,339 @@
+//! The shell: asks what to run, carries out what the supervisor decides, reports what runs.
+
+use crate::config::{NodeConfig, OutOfBounds};
+use crate::folders::Folders;
+use crate::known::{Known, KnownError};
+use crate::process::{self, News, Order};
+use crate::supervise::{Action, Ended, Role, Supervisor};
+use api::placement::{Placements, ReportPlacements, RunningPlacement, Walls};
+use host::clock::Clock;
+use host::files::{self, DirLock, FileError, LockError};
+use serve::identity::{ControlPlane, ControlPlaneAt, Enrolment, IdentityError, WorkloadIdentity};
+use serve::outbox::{Outbox, Seen, deliver};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use terms::{NodeId, SpiffeId, TenantId, Timestamp, Workload};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use wire::event::{EventKind, EventOutcome, Plane};
+
+/// The largest answer: 155 placements.
+const ANSWER_MAX: usize = 256 * 1024;
+
+/// Most bytes of the file of roots.
+const ROOTS_MAX: usize = 64 * 1024;
+
+/// A report goes out at least this often, so that silence means a dead node.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// How often the supervisor is asked what is due.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The first and the longest wait for enrolment.
+const ENROL_RETRY_MS: core::ops::RangeInclusive<u64> = 250..=10_000;
+
+/// Says why a node does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] OutOfBounds),
+    /// A file or folder cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Another node uses the folder.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The node's memory cannot be used.
+    #[error(transparent)]
+    Known(#[from] KnownError),
+    /// There is no identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The identity is somebody else's.
+    #[error("this folder's identity is `{0}`, not a node's; remove the folder to enrol a new node")]
+    Stranger(SpiffeId),
+}
+
+/// Supervises until `stop` resolves, then stops everything in order.
+///
+/// # Errors
+/// [`RunError`] if it cannot start.
+pub async fn run(config: NodeConfig, clock: Clock, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    config.check()?;
+    let own = config.state_dir.join("node");
+    files::create_private_dir(&own)?;
+    let _lock: DirLock = files::lock_dir(&own)?;
+    let known = Known::load(&own)?;
+    let roots = files::read_bounded(&config.control_plane_ca_file, ROOTS_MAX)?;
+    let at = ControlPlaneAt::new(&config.control_plane_url, &String::from_utf8_lossy(&roots))?;
+    let token_file = config.enrol_token_file.clone();
+    let enrolment = Enrolment { dir: own, at: at.clone(), token_file, public_key: None };
+    tokio::pin!(stop);
+    let identity = tokio::select! {
+        identity = obtain(&enrolment, &clock) => identity?,
+        () = &mut stop => return Ok(()),
+    };
+    let Workload::Node(id) = identity.spiffe().workload() else {
+        return Err(RunError::Stranger(identity.spiffe().clone()));
+    };
+    let control_plane = identity.control_plane(&at)?;
+    let mut node = Node::new(config, clock.clone(), control_plane.clone(), id, known);
+    tokio::select! {
+        _enrolled_anew = identity.keep_renewed(&enrolment, &control_plane, &clock) => {}
+        () = node.supervise() => {}
+        () = &mut stop => {}
+    }
+    node.end().await;
+    Ok(())
+}
+
+/// Gets the identity, and waits for as long as the control plane cannot be reached or there is no token.
+async fn obtain(enrolment: &Enrolment, clock: &Clock) -> Result<WorkloadIdentity, IdentityError> {
+    let mut retry_ms = *ENROL_RETRY_MS.start();
+    loop {
+        match enrolment.obtain(clock.now()).await {
+            Err(error @ (IdentityError::NoToken(_) | IdentityError::Call(_))) => {
+                tracing::warn!(%error, retry_ms, "not enrolled yet");
+                tokio::time::sleep(Duration::from_millis(retry_ms)).await;
+                retry_ms = retry_ms.saturating_mul(2).min(*ENROL_RETRY_MS.end());
+            }
+            other => return other,
+        }
+    }
+}
+
+struct Node {
+    config: Arc<NodeConfig>,
+    clock: Clock,
+    control_plane: ControlPlane,
+    id: NodeId,
+    known: Known,
+    supervisor: Supervisor,
+    stops: BTreeMap<(TenantId, Role), oneshot::Sender<()>>,
+    news: mpsc::UnboundedReceiver<News>,
+    tell: mpsc::UnboundedSender<News>,
+    events: Outbox,
+    reported: Option<(Vec<RunningPlacement>, Instant)>,
+    begun: Instant,
+    /// Whether the last question went unanswered, so that it is told once.
+    deaf: bool,
+}
+
+impl Node {
+    fn new(config: NodeConfig, clock: Clock, control_plane: ControlPlane, id: NodeId, known: Known) -> Self {
+        let (tell, news) = mpsc::unbounded_channel();
+        Self {
+            supervisor: Supervisor::new(known.tenants(id)),
+            config: Arc::new(config),
+            clock,
+            control_plane,
+            id,
+            known,
+            stops: BTreeMap::new(),
+            news,
+            tell,
+            events: Outbox::new(Plane::Node, format!("node/{id}")),
+            reported: None,
+            begun: Instant::now(),
+            deaf: false,
+        }
+    }
+
+    /// The supervisor's time: it never goes back.
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_ms(i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// Asks, acts and reports, for ever.
+    async fn supervise(&mut self) {
+        let every = |period| {
+            let mut ticks = interval(period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        };
+        let (mut polls, mut looks) = (every(Duration::from_millis(self.config.poll_ms)), every(LOOK));
+        loop {
+            tokio::select! {
+                Some(news) = self.news.recv() => self.hear(news),
+                _ = polls.tick() => self.ask().await,
+                _ = looks.tick() => {}
+            }
+            self.act();
+            self.report().await;
+            self.send_events().await;
+        }
+    }
+
+    async fn ask(&mut self) {
+        match self.control_plane.get::<Placements>("/v1/placements", ANSWER_MAX).await {
+            Ok(answer) => {
+                self.supervisor.place(&answer.placements, self.now());
+                self.deaf = false;
+            }
+            Err(error) => {
+                // What runs goes on: an unreachable control plane is no reason to stop a tenant.
+                if !self.deaf {
+                    tracing::warn!(%error, "the control plane does not say what to run");
+                }
+                self.deaf = true;
+            }
+        }
+    }
+
+    fn hear(&mut self, news: News) {
+        let now = self.now();
+        match news {
+            News::Started(tenant, role, pid, url) => {
+                if let Some(port) = url.as_deref().and_then(port_of)
+                    && let Err(error) = self.known.took_port(tenant, port)
+                {
+                    tracing::warn!(%error, "a port could not be remembered");
+                }
+                tracing::info!(%tenant, ?role, pid, "started");
+                self.note(tenant, role, EventOutcome::Success, "started");
+                self.supervisor.started(tenant, role, pid, url, now);
+            }
+            News::Ended(tenant, role) => {
+                self.stops.remove(&(tenant, role));
+                match self.supervisor.ended(tenant, role, now) {
+                    Ended::Stopped => self.note(tenant, role, EventOutcome::Success, "stopped"),
+                    Ended::Crashed { times } => {
+                        tracing::error!(%tenant, ?role, times, "crashed");
+                        self.note(tenant, role, EventOutcome::Failure, "crashed");
+                    }
+                }
+            }
+            News::Removed(tenant, true) => {
+                if let Err(error) = self.known.forget(tenant) {
+                    tracing::warn!(%error, "a removed tenant could not be forgotten");
+                }
+                self.supervisor.removed(tenant);
+            }
+            News::Removed(tenant, false) => self.supervisor.not_removed(tenant, now),
+        }
+    }
+
+    fn act(&mut self) {
+        for action in self.supervisor.next(self.now()) {
+            match action {
+                Action::Start(tenant, role) => self.start(tenant, role),
+                Action::Stop(tenant, role) => match self.stops.remove(&(tenant, role)) {
+                    // Its end is told by the task itself.
+                    Some(stop) => drop(stop.send(())),
+                    None => drop(self.supervisor.ended(tenant, role, self.now())),
+                },
+                Action::Remove(tenant) => self.remove(tenant),
+            }
+        }
+    }
+
+    fn start(&mut self, tenant: TenantId, role: Role) {
+        let slot = match self.known.slot(tenant, self.id) {
+            Ok(slot) => slot,
+            Err(error) => {
+                tracing::error!(%error, %tenant, "no slot can be given away");
+                self.supervisor.ended(tenant, role, self.now());
+                return;
+            }
+        };
+        let first = if slot.slot == 1 { self.config.data_plane_port } else { 0 };
+        let order = Order {
+            config: Arc::clone(&self.config),
+            control_plane: self.control_plane.clone(),
+            tenant,
+            role,
+            slot,
+            port: free_or_any(if slot.port == 0 { first } else { slot.port }),
+            news: self.tell.clone(),
+        };
+        let (stop, stopped) = oneshot::channel();
+        self.stops.insert((tenant, role), stop);
+        tokio::spawn(process::live(order, stopped));
+    }
+
+    fn remove(&mut self, tenant: TenantId) {
+        let removed = self.known.slot(tenant, self.id).map(|slot| Folders::of(&self.config, tenant, slot));
+        let removed = removed.map_err(|error| error.to_string());
+        let removed = removed.and_then(|folders| folders.remove().map_err(|error| error.to_string()));
+        if let Err(why) = &removed {
+            tracing::error!(%tenant, why, "a deleted tenant's folders stay for now");
+        }
+        let _open = self.tell.send(News::Removed(tenant, removed.is_ok()));
+    }
+
+    /// Reports what runs, when it changed and every now and then.
+    async fn report(&mut self) {
+        let running = self.supervisor.running();
+        let is_new = match &self.reported {
+            None => true,
+            Some((last, at)) => *last != running || at.elapsed() >= REPORT_EVERY,
+        };
+        if !is_new {
+            return;
+        }
+        let walls = Walls { own_uids: host::process::is_root(), own_networks: false };
+        let body = ReportPlacements { running: running.clone(), walls };
+        match self.control_plane.post::<()>("/v1/placements/report", &body, ANSWER_MAX).await {
+            Ok(()) => self.reported = Some((running, Instant::now())),
+            Err(error) => tracing::debug!(%error, "what runs could not be reported"),
+        }
+    }
+
+    fn note(&mut self, tenant: TenantId, role: Role, outcome: EventOutcome, reason: &str) {
+        let part = match role {
+            Role::DataPlane => "data-plane",
+            Role::Sidecar => "sidecar",
+        };
+        self.events.push(Seen {
+            time: self.clock.now(),
+            kind: EventKind::ProcessChanged,
+            resource: format!("process/{part}"),
+            tenant: Some(tenant),
+            outcome,
+            reason: format!("process.{reason}"),
+            count: 1,
+        });
+    }
+
+    async fn send_events(&mut self) {
+        if self.events.is_empty() || self.deaf {
+            return;
+        }
+        let batch = self.events.batch();
+        match deliver(&self.control_plane, &batch).await {
+            Ok(()) => self.events.delivered(self.clock.now()),
+            Err(error) => tracing::debug!(%error, "events wait"),
+        }
+    }
+
+    /// Stops everything: each tenant's data plane first, then its sidecar, which meters the rest.
+    async fn end(mut self) {
+        self.supervisor.end();
+        loop {
+            self.act();
+            if self.supervisor.is_idle() {
+                break;
+            }
+            if let Ok(Some(news)) = tokio::time::timeout(LOOK, self.news.recv()).await {
+                self.hear(news);
+            }
+        }
+        let last_words = async {
+            self.report().await;
+            self.send_events().await;
+        };
+        let _heard_or_not = tokio::time::timeout(Duration::from_secs(2), last_words).await;
+    }
+}
+
+/// The port of `https://host:port`.
+fn port_of(url: &str) -> Option<u16> {
+    url.rsplit_once(':')?.1.parse().ok()
+}
+
+/// `port` if nobody has it; else 0, which is any: a tenant that can be reached beats a port that stays.
+fn free_or_any(port: u16) -> u16 {
+    if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() { port } else { 0 }
+}
