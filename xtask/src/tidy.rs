@@ -9,6 +9,9 @@ use anyhow::{Result, bail};
 use cargo_metadata::MetadataCommand;
 use std::path::Path;
 
+/// The platform that is released; others may link other crates.
+pub(crate) const PLATFORM: &str = "x86_64-unknown-linux-gnu";
+
 /// What to do with goldens that differ.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Goldens {

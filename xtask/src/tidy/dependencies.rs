@@ -1,10 +1,11 @@
 //! Dependencies: each named once with its reason, none from git, one crypto provider, a golden for each binary.
 
-use super::Goldens;
-use anyhow::{Context as _, Result};
-use cargo_metadata::{DependencyKind, Metadata, PackageId};
+use super::{Goldens, PLATFORM};
+use anyhow::Result;
+use cargo_metadata::Metadata;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Command;
 
 /// Crates that must never be linked, each with the reason.
 const FORBIDDEN: [(&str, &str); 4] = [
@@ -15,14 +16,19 @@ const FORBIDDEN: [(&str, &str); 4] = [
 ];
 
 /// Crypto implementations that may be linked, each with the reason. A new one is a decision.
-const CRYPTO: [(&str, &str); 2] =
-    [("aws-lc-sys", "the provider"), ("openssl-sys", "SQLCipher's page cipher, static")];
+const CRYPTO: [(&str, &str); 3] = [
+    ("aws-lc-rs", "the provider, as Rust sees it"),
+    ("aws-lc-sys", "the provider"),
+    ("openssl-sys", "SQLCipher's page cipher, static"),
+];
 
 /// Checks the workspace's dependencies.
 pub(crate) fn check(root: &Path, metadata: &Metadata, goldens: Goldens) -> Result<Vec<String>> {
     let manifest = std::fs::read_to_string(root.join("Cargo.toml"))?;
     let mut broken = reasons(&manifest);
-    for package in &metadata.packages {
+    let linked = linked(root, metadata)?;
+    let is_linked = |name: &str| linked.values().any(|crates| crates.contains(name));
+    for package in metadata.packages.iter().filter(|package| is_linked(package.name.as_str())) {
         if let Some((_, why)) = FORBIDDEN.iter().find(|(name, _)| *name == package.name.as_str()) {
             broken.push(format!("dependency `{}`: {why}", package.name));
         }
@@ -35,7 +41,7 @@ pub(crate) fn check(root: &Path, metadata: &Metadata, goldens: Goldens) -> Resul
             broken.push(format!("dependency `{}` brings another crypto library", package.name));
         }
     }
-    broken.extend(compare(root, metadata, goldens)?);
+    broken.extend(compare(root, &linked, goldens)?);
     Ok(broken)
 }
 
@@ -51,10 +57,10 @@ fn reasons(manifest: &str) -> Vec<String> {
 }
 
 /// Compares what each binary links with its golden.
-fn compare(root: &Path, metadata: &Metadata, goldens: Goldens) -> Result<Vec<String>> {
+fn compare(root: &Path, linked: &Linked, goldens: Goldens) -> Result<Vec<String>> {
     let path = root.join("xtask/goldens/dependencies.txt");
     let mut text = String::new();
-    for (binary, crates) in linked(metadata)? {
+    for (binary, crates) in linked {
         text.push_str(&format!("{binary} ({})\n", crates.len()));
         for name in crates {
             text.push_str(&format!("  {name}\n"));
@@ -70,30 +76,29 @@ fn compare(root: &Path, metadata: &Metadata, goldens: Goldens) -> Result<Vec<Str
 }
 
 /// The external crates that each binary links.
-fn linked(metadata: &Metadata) -> Result<BTreeMap<String, BTreeSet<String>>> {
-    let resolve = metadata.resolve.as_ref().context("cargo metadata without a resolve")?;
-    let nodes: BTreeMap<&PackageId, _> = resolve.nodes.iter().map(|node| (&node.id, node)).collect();
-    let names: BTreeMap<&PackageId, _> =
-        metadata.packages.iter().map(|p| (&p.id, p.name.to_string())).collect();
+type Linked = BTreeMap<String, BTreeSet<String>>;
+
+/// Asks cargo for each binary's normal dependencies, as its features are really resolved (`cargo metadata` adds
+/// optional crates that nobody turned on).
+fn linked(root: &Path, metadata: &Metadata) -> Result<Linked> {
+    let ours: BTreeSet<&str> = metadata.workspace_packages().iter().map(|p| p.name.as_str()).collect();
     let mut binaries = BTreeMap::new();
-    for package in metadata.workspace_packages().iter().filter(|p| p.manifest_path.as_str().contains("/bin/"))
-    {
-        let (mut seen, mut open) = (BTreeSet::new(), vec![&package.id]);
-        while let Some(id) = open.pop() {
-            let Some(node) = nodes.get(id) else { continue };
-            let normal = |kinds: &[cargo_metadata::DepKindInfo]| {
-                kinds.iter().any(|k| k.kind == DependencyKind::Normal)
-            };
-            for dependency in node.deps.iter().filter(|d| normal(&d.dep_kinds)) {
-                if seen.insert(&dependency.pkg) {
-                    open.push(&dependency.pkg);
-                }
-            }
+    for package in metadata.workspace_packages() {
+        if !package.manifest_path.as_str().contains("/bin/") {
+            continue;
         }
-        let members = &metadata.workspace_members;
-        let external = seen.into_iter().filter(|id| !members.contains(id));
-        let crates = external.filter_map(|id| names.get(id).cloned()).collect();
-        binaries.insert(package.name.to_string(), crates);
+        let arguments =
+            ["tree", "--package", package.name.as_str(), "--edges", "normal", "--target", PLATFORM];
+        let output = Command::new(env!("CARGO"))
+            .args(arguments)
+            .args(["--prefix", "none", "--format", "{p}"])
+            .current_dir(root)
+            .output()?;
+        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout)?;
+        let names = text.lines().filter_map(|line| line.split(' ').next());
+        let external = names.filter(|name| !name.is_empty() && !ours.contains(name));
+        binaries.insert(package.name.to_string(), external.map(str::to_owned).collect());
     }
     Ok(binaries)
 }
