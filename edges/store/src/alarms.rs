@@ -106,8 +106,10 @@ impl<S: Source> Alarms<'_, S> {
                              WHERE id < $1 ORDER BY id DESC LIMIT $2")
             .bind(before.to_string())
             .bind(i64::from(page.fetch()));
-        let mut alarms = Vec::new();
-        for row in sql::all(self.0, statement).await? {
+        let (rows, next) =
+            page.cut(sql::all(self.0, statement).await?, |row| Columns::of(row).text().unwrap_or_default());
+        let mut alarms = Vec::with_capacity(rows.len());
+        for row in rows {
             let mut columns = Columns::of(&row);
             let id: AlarmId = columns.parsed("alarms.id")?;
             let (kind, severity, time) =
@@ -115,10 +117,12 @@ impl<S: Source> Alarms<'_, S> {
             let tenant: Option<TenantId> = columns.parsed_or_none("alarms.tenant_id")?;
             let (resource, sealed) = (columns.text()?, columns.bytes()?);
             let state = columns.parsed("alarms.state")?;
-            let evidence = keys::of(self.0, keys::owner(tenant)).await?.open(place(&id), &sealed)?.to_vec();
+            // The tenant may have been deleted since its row was read.
+            let Some(keys) = keys::find(self.0, keys::owner(tenant)).await? else { continue };
+            let evidence = keys.open(place(&id), &sealed)?.to_vec();
             alarms.push(Alarm { id, kind, severity, time, tenant, resource, evidence, state });
         }
-        Ok(page.cut(alarms, |alarm| alarm.id.to_string()))
+        Ok((alarms, next))
     }
 }
 

@@ -6,10 +6,9 @@ use crate::keys::{self, Place};
 use crate::page::Page;
 use crate::permit::{reach, reach_platform};
 use crate::repositories::{Audit, Checkpoints};
-use crate::sql::{self, Columns, Source, count, sql};
+use crate::sql::{self, Columns, Row, Source, count, sql};
 use crate::tx::Tx;
 use ledger::{InclusionError, Tile, TileId};
-use sqlx::any::AnyRow;
 use std::collections::{BTreeMap, BTreeSet};
 use terms::{Digest, Permit, TenantId};
 use wire::audit::AuditEntry;
@@ -91,7 +90,7 @@ impl<S: Source> Audit<'_, S> {
     async fn open_page(
         &mut self,
         page: &Page,
-        statement: sql::Statement<'_>,
+        statement: sql::Statement,
     ) -> Result<(Vec<AuditRow>, Option<String>), StoreError> {
         let mut rows = Vec::new();
         for row in sql::all(self.0, statement).await? {
@@ -100,22 +99,21 @@ impl<S: Source> Audit<'_, S> {
         Ok(page.cut(rows, |row| row.index.to_string()))
     }
 
-    async fn open(&mut self, row: &AnyRow) -> Result<AuditRow, StoreError> {
+    async fn open(&mut self, row: &Row) -> Result<AuditRow, StoreError> {
         let mut columns = Columns::of(row);
         let index = columns.count("audit_entries.idx")?;
         let tenant: Option<TenantId> = columns.parsed_or_none("audit_entries.tenant_id")?;
         let (sealed, leaf) = (columns.bytes()?, columns.digest("audit_entries.leaf")?);
         let row = index.to_be_bytes();
         let place = Place { table: "audit_entries", column: "sealed", row: &row };
-        let entry = match keys::of(self.0, keys::owner(tenant)).await {
-            Ok(keys) => {
+        let entry = match keys::find(self.0, keys::owner(tenant)).await? {
+            Some(keys) => {
                 let text = keys.open_entry(place, &sealed)?;
                 let entry =
                     serde_json::from_slice(&text).map_err(|_| StoreError::Corrupt("audit_entries.sealed"))?;
                 Some(entry)
             }
-            Err(StoreError::KeyDestroyed) => None,
-            Err(error) => return Err(error),
+            None => None,
         };
         Ok(AuditRow { index, entry, leaf })
     }

@@ -1,14 +1,16 @@
 //! Connections: the page cipher first, then how durable and how large.
 
 use crate::config::Database;
-use crate::error::{OpenError, sqlite_code};
-use libsqlite3_sys as _;
+use crate::connection::{Connection, Failure};
+use crate::error::OpenError;
+use crate::sql::{Columns, sql};
+use rusqlite::OpenFlags;
 use secrecy::ExposeSecret as _;
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _, Row as _};
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::PgConnectOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 use terms::KeyBytes;
 use zeroize::Zeroizing;
 
@@ -18,8 +20,8 @@ const PLAINTEXT_MAGIC: &[u8] = b"SQLite format 3\0";
 /// Bytes of a page; the first one says whether the key fits.
 const PAGE: u64 = 4_096;
 
-/// How long a reader waits for a connection.
-const ACQUIRE: Duration = Duration::from_secs(10);
+/// Most statements that a connection keeps prepared: every text of this crate, with room.
+const STATEMENTS_MAX: usize = 256;
 
 /// What the two engines do differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,87 +42,82 @@ impl Engine {
 
 /// How to connect: readers and the writer alike.
 #[derive(Clone)]
-pub(crate) struct Connector {
-    engine: Engine,
-    options: AnyConnectOptions,
-    /// SQLCipher's first statement, which holds the key.
-    unlock: Option<Zeroizing<String>>,
+pub(crate) struct Connector(Arc<Target>);
+
+enum Target {
+    File { path: PathBuf, key: KeyBytes },
+    Server(Box<PgConnectOptions>),
 }
 
 impl Connector {
     /// Reads a configuration, before anything is opened.
     pub(crate) fn new(database: &Database) -> Result<Self, OpenError> {
-        sqlx::any::install_default_drivers();
-        let (engine, url, unlock) = match database {
+        let target = match database {
             Database::File { path, key } => {
                 check_file(path)?;
-                (Engine::SqlCipher, format!("sqlite://{}?mode=rw", escaped(path)), Some(unlock(key)))
+                Target::File { path: path.clone(), key: key.clone() }
             }
             Database::Postgres { url } => {
                 let url = url.expose_secret();
                 if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
                     return Err(OpenError::Url);
                 }
-                (Engine::Postgres, url.to_owned(), None)
+                let options: PgConnectOptions = url.parse().map_err(|_| OpenError::Url)?;
+                let options = options.application_name("palisade").disable_statement_logging();
+                Target::Server(Box::new(options))
             }
         };
-        let options: AnyConnectOptions = url.parse().map_err(|_| OpenError::Url)?;
-        // At debug level the library would log the statement that holds the key.
-        Ok(Self { engine, options: options.disable_statement_logging(), unlock })
+        Ok(Self(Arc::new(target)))
     }
 
-    pub(crate) const fn engine(&self) -> Engine {
-        self.engine
-    }
-
-    /// Opens one connection.
-    pub(crate) async fn connect(&self) -> Result<AnyConnection, sqlx::Error> {
-        let mut connection = AnyConnection::connect_with(&self.options).await?;
-        self.prepare(&mut connection).await?;
-        Ok(connection)
-    }
-
-    /// Opens the readers' pool; connections are made when they are needed.
-    pub(crate) fn pool(&self, readers: u32) -> AnyPool {
-        let connector = self.clone();
-        AnyPoolOptions::new()
-            .max_connections(readers.max(1))
-            .acquire_timeout(ACQUIRE)
-            // A file does not go away; asking it each time would double the cost of a look-up.
-            .test_before_acquire(self.engine == Engine::Postgres)
-            .after_connect(move |connection, _| {
-                let connector = connector.clone();
-                Box::pin(async move {
-                    connector.prepare(connection).await?;
-                    connection.execute(connector.read_only()).await.map(drop)
-                })
-            })
-            .connect_lazy_with(self.options.clone())
-    }
-
-    async fn prepare(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-        if let Some(unlock) = &self.unlock {
-            // Errors are ours to tell; the library would print them to whatever terminal there is.
-            connection.execute("PRAGMA cipher_log_level = NONE").await?;
-            connection.execute(sqlx::AssertSqlSafe(unlock.as_str().to_owned())).await?;
+    pub(crate) fn engine(&self) -> Engine {
+        match self.0.as_ref() {
+            Target::File { .. } => Engine::SqlCipher,
+            Target::Server(_) => Engine::Postgres,
         }
-        let settings = match self.engine {
-            Engine::SqlCipher => SQLCIPHER_SETTINGS,
-            Engine::Postgres => POSTGRES_SETTINGS,
-        };
-        for setting in settings {
-            connection.execute(*setting).await?;
-        }
-        Ok(())
     }
 
-    /// A reader that writes is a defect: the engine refuses it.
-    const fn read_only(&self) -> &'static str {
-        match self.engine {
+    /// Opens a connection that may write.
+    pub(crate) async fn writer(&self) -> Result<Connection, Failure> {
+        match self.0.as_ref() {
+            Target::File { path, key } => {
+                let file = open(path, key).map_err(Failure::Sqlite)?;
+                Ok(Connection::File(file))
+            }
+            Target::Server(options) => {
+                let server = options.connect().await.map_err(Failure::Postgres)?;
+                let mut connection = Connection::Server(Box::new(server));
+                connection.batch(POSTGRES_SETTINGS).await?;
+                Ok(connection)
+            }
+        }
+    }
+
+    /// Opens a connection that may not: a reader that writes is a defect, and the engine refuses it.
+    pub(crate) async fn reader(&self) -> Result<Connection, Failure> {
+        let mut connection = self.writer().await?;
+        let read_only = match self.engine() {
             Engine::SqlCipher => "PRAGMA query_only = ON",
             Engine::Postgres => "SET default_transaction_read_only = on",
-        }
+        };
+        connection.batch(read_only).await?;
+        Ok(connection)
     }
+}
+
+/// Opens a file with its key. The key is raw, so that opening costs no derivation.
+fn open(path: &Path, key: &KeyBytes) -> rusqlite::Result<rusqlite::Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let file = rusqlite::Connection::open_with_flags(path, flags)?;
+    // Errors are ours to tell; the library would print them to whatever terminal there is.
+    file.execute_batch("PRAGMA cipher_log_level = NONE")?;
+    let hex = Zeroizing::new(hex::encode(key.expose()));
+    file.execute_batch(&Zeroizing::new(format!("PRAGMA key = \"x'{}'\"", hex.as_str())))?;
+    for setting in SQLCIPHER_SETTINGS {
+        file.execute_batch(setting)?;
+    }
+    file.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    Ok(file)
 }
 
 /// For how long SQLite waits for another process that writes.
@@ -140,35 +137,23 @@ const SQLCIPHER_SETTINGS: &[&str] = &[
     "PRAGMA cache_size = -4000",
 ];
 
-const POSTGRES_SETTINGS: &[&str] = &[
-    // Writers take turns at one row: neither a hung replica nor a lost network may hold it for ever.
-    "SET lock_timeout = '10s'",
-    "SET idle_in_transaction_session_timeout = '30s'",
-];
+/// Writers take turns at one row: neither a hung replica nor a lost network may hold it for ever.
+const POSTGRES_SETTINGS: &str = "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'";
 
 /// Opens a first connection and says in our words what is wrong with it.
-pub(crate) async fn preflight(
-    connector: &Connector,
-    database: &Database,
-) -> Result<AnyConnection, OpenError> {
-    let failed = |error: sqlx::Error| open_error(&error, database);
-    let mut connection = connector.connect().await.map_err(failed)?;
-    if connector.engine == Engine::SqlCipher {
-        let version = connection.fetch_optional("PRAGMA cipher_version").await.map_err(failed)?;
-        version.and_then(|row| row.try_get::<String, _>(0).ok()).ok_or(OpenError::NoCipher)?;
-        let mode = connection.fetch_one("PRAGMA journal_mode").await.map_err(failed)?;
-        if mode.try_get::<String, _>(0).map_err(failed)? != "wal" {
+pub(crate) async fn preflight(connector: &Connector, database: &Database) -> Result<Connection, OpenError> {
+    let failed = |failure: Failure| open_error(&failure, database);
+    let mut connection = connector.writer().await.map_err(failed)?;
+    if connector.engine() == Engine::SqlCipher {
+        let version = connection.one(&sql("PRAGMA cipher_version")).await.map_err(failed)?;
+        version.and_then(|row| Columns::of(&row).text().ok()).ok_or(OpenError::NoCipher)?;
+        let mode = connection.one(&sql("PRAGMA journal_mode")).await.map_err(failed)?;
+        if mode.and_then(|row| Columns::of(&row).text().ok()).as_deref() != Some("wal") {
             let reason = "its medium keeps no write-ahead log; use a local disk";
             return Err(OpenError::Database(reason.to_owned()));
         }
     }
     Ok(connection)
-}
-
-/// The key is raw, so that opening costs no derivation.
-fn unlock(key: &KeyBytes) -> Zeroizing<String> {
-    let hex = Zeroizing::new(hex::encode(key.expose()));
-    Zeroizing::new(format!("PRAGMA key = \"x'{}'\"", hex.as_str()))
 }
 
 /// Makes the file if there is none, for its owner alone; otherwise looks whether it can be one of ours at all.
@@ -203,19 +188,19 @@ fn check_file(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn open_error(error: &sqlx::Error, database: &Database) -> OpenError {
+fn open_error(failure: &Failure, database: &Database) -> OpenError {
     let Database::File { path, .. } = database else {
-        return OpenError::Unreachable(error.to_string());
+        return OpenError::Unreachable(failure.to_string());
     };
     let not_ours = |reason| OpenError::NotADatabase { path: path.clone(), reason };
-    match sqlite_code(error) {
+    match failure.sqlite_code() {
         Some(5 | 6) => OpenError::Locked,
         Some(8 | 14) => OpenError::ReadOnly(path.clone()),
         Some(11) => not_ours("it is cut short or damaged"),
         Some(13) => OpenError::DiskFull,
         // SQLITE_NOTADB: with a cipher, a first page that does not decrypt.
         Some(26) => OpenError::WrongKey(path.clone()),
-        Some(_) | None => OpenError::Database(error.to_string()),
+        Some(_) | None => OpenError::Database(failure.to_string()),
     }
 }
 
@@ -228,12 +213,4 @@ fn log_of(path: &Path) -> PathBuf {
 
 fn length(path: &Path) -> u64 {
     path.metadata().map_or(0, |file| file.len())
-}
-
-/// A path inside a URL.
-fn escaped(path: &Path) -> String {
-    use std::os::unix::ffi::OsStrExt as _;
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'_' | b'.');
-    let bytes = path.as_os_str().as_bytes().iter();
-    bytes.map(|b| if plain(*b) { char::from(*b).to_string() } else { format!("%{b:02X}") }).collect()
 }

@@ -1,5 +1,6 @@
 //! What can go wrong, each with its next step, and the engines' codes behind it.
 
+use crate::connection::Failure;
 use std::path::PathBuf;
 
 /// Says why the store does not open.
@@ -131,6 +132,19 @@ pub enum WriteError<E> {
     Store(StoreError),
 }
 
+// === impl OpenError ===
+
+impl From<StoreError> for OpenError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::DiskFull => Self::DiskFull,
+            StoreError::Locked => Self::Locked,
+            StoreError::Unreachable(why) => Self::Unreachable(why),
+            other => Self::Database(other.to_string()),
+        }
+    }
+}
+
 // === impl StoreError ===
 
 impl StoreError {
@@ -154,51 +168,68 @@ impl StoreError {
     }
 }
 
-/// SQLite's primary result code behind an error (sqlite.org/rescode.html): the low byte of the extended one.
-pub(crate) fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
-    match error {
-        sqlx::Error::Database(said) => said.code()?.parse::<u32>().ok().map(|code| code & 0xff),
+impl Failure {
+    /// SQLite's primary result code (sqlite.org/rescode.html): the low byte of the extended one.
+    pub(crate) const fn sqlite_code(&self) -> Option<i32> {
+        match self {
+            Self::Sqlite(rusqlite::Error::SqliteFailure(said, _)) => Some(said.extended_code & 0xff),
+            Self::Sqlite(_) | Self::Postgres(_) | Self::Column => None,
+        }
+    }
+}
+
+impl core::fmt::Display for Failure {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Sqlite(error) => error.fmt(f),
+            Self::Postgres(error) => error.fmt(f),
+            Self::Column => f.write_str("a column of an unknown type"),
+        }
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        let known = match &failure {
+            Failure::Sqlite(rusqlite::Error::SqliteFailure(said, _)) => of_sqlite(said.extended_code),
+            Failure::Postgres(sqlx::Error::Database(said)) => of_sqlstate(&said.code().unwrap_or_default()),
+            Failure::Postgres(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => {
+                Some(Self::Unreachable(failure.to_string()))
+            }
+            Failure::Sqlite(_) | Failure::Postgres(_) | Failure::Column => None,
+        };
+        known.unwrap_or_else(|| Self::Database(failure.to_string()))
+    }
+}
+
+/// Reads a SQLite result code (sqlite.org/rescode.html).
+fn of_sqlite(extended: i32) -> Option<StoreError> {
+    match (extended & 0xff, extended) {
+        // SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE.
+        (_, 1_555 | 2_067) => Some(StoreError::Conflict("row")),
+        // SQLITE_CONSTRAINT_FOREIGNKEY: the tenant was deleted meanwhile.
+        (_, 787) => Some(StoreError::NotFound("owner")),
+        (5 | 6, _) => Some(StoreError::Locked),
+        (8, _) => Some(StoreError::ReadOnly),
+        (13, _) => Some(StoreError::DiskFull),
+        // No memory, interrupted, input or output failed, damaged, cannot be opened, not a database.
+        (7 | 9 | 10 | 11 | 14 | 26, _) => Some(StoreError::Unreachable(format!("SQLite code {extended}"))),
         _ => None,
     }
 }
 
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::Database(said) => {
-                let code = said.code().unwrap_or_default();
-                of_code(&code, said.is_unique_violation()).unwrap_or_else(|| Self::Database(said.to_string()))
-            }
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::WorkerCrashed
-            | sqlx::Error::Protocol(_) => Self::Unreachable(error.to_string()),
-            sqlx::Error::PoolClosed => Self::Closed,
-            _ => Self::Database(error.to_string()),
-        }
-    }
-}
-
-/// Reads SQLite result codes (numbers; the low byte is the primary one) and SQLSTATEs (five characters).
-fn of_code(code: &str, unique: bool) -> Option<StoreError> {
-    if unique {
-        return Some(StoreError::Conflict("row"));
-    }
-    let sqlite = (code.len() != 5).then(|| code.parse::<u32>().ok()).flatten();
-    match (sqlite.map(|code| code & 0xff), code.get(..2)) {
-        (Some(5 | 6), _) => Some(StoreError::Locked),
-        (Some(8), _) => Some(StoreError::ReadOnly),
-        (Some(13), _) => Some(StoreError::DiskFull),
-        (Some(7 | 9 | 10 | 11 | 14 | 26), _) => Some(StoreError::Unreachable(format!("SQLite code {code}"))),
-        (Some(_), _) => None,
-        (None, _) if code == "53100" => Some(StoreError::DiskFull),
-        (None, _) if code == "25006" => Some(StoreError::ReadOnly),
-        (None, _) if code == "55P03" => Some(StoreError::Locked),
-        (None, Some("08" | "28" | "3D" | "53" | "57" | "58")) => {
+/// Reads a SQLSTATE (PostgreSQL, appendix A).
+fn of_sqlstate(code: &str) -> Option<StoreError> {
+    match (code, code.get(..2)) {
+        ("23505", _) => Some(StoreError::Conflict("row")),
+        ("23503", _) => Some(StoreError::NotFound("owner")),
+        ("25006", _) => Some(StoreError::ReadOnly),
+        ("53100", _) => Some(StoreError::DiskFull),
+        ("55P03", _) => Some(StoreError::Locked),
+        (_, Some("08" | "28" | "3D" | "53" | "57" | "58")) => {
             Some(StoreError::Unreachable(format!("SQLSTATE {code}")))
         }
-        (None, _) => None,
+        _ => None,
     }
 }
 
@@ -224,16 +255,20 @@ mod tests {
 
     #[test]
     fn codes_of_both_engines_say_the_same_things() {
-        assert_eq!(of_code("13", false), Some(StoreError::DiskFull));
-        assert_eq!(of_code("53100", false), Some(StoreError::DiskFull));
-        assert_eq!(of_code("1032", false), Some(StoreError::ReadOnly), "SQLITE_READONLY_DBMOVED");
-        assert_eq!(of_code("25006", false), Some(StoreError::ReadOnly));
-        assert_eq!(of_code("517", false), Some(StoreError::Locked), "SQLITE_BUSY_SNAPSHOT");
-        assert_eq!(of_code("2067", true), Some(StoreError::Conflict("row")));
-        assert_eq!(of_code("23505", true), Some(StoreError::Conflict("row")));
-        assert!(of_code("57P01", false).unwrap().is_fatal(), "the server shuts down");
-        assert!(of_code("778", false).unwrap().is_fatal(), "SQLITE_IOERR_WRITE");
-        assert_eq!(of_code("1", false), None);
-        assert_eq!(of_code("42601", false), None);
+        assert_eq!(of_sqlite(13), Some(StoreError::DiskFull));
+        assert_eq!(of_sqlstate("53100"), Some(StoreError::DiskFull));
+        assert_eq!(of_sqlite(1_032), Some(StoreError::ReadOnly), "SQLITE_READONLY_DBMOVED");
+        assert_eq!(of_sqlstate("25006"), Some(StoreError::ReadOnly));
+        assert_eq!(of_sqlite(517), Some(StoreError::Locked), "SQLITE_BUSY_SNAPSHOT");
+        assert_eq!(of_sqlstate("55P03"), Some(StoreError::Locked));
+        assert_eq!(of_sqlite(2_067), Some(StoreError::Conflict("row")));
+        assert_eq!(of_sqlstate("23505"), Some(StoreError::Conflict("row")));
+        assert_eq!(of_sqlite(787), Some(StoreError::NotFound("owner")));
+        assert_eq!(of_sqlstate("23503"), Some(StoreError::NotFound("owner")));
+        assert!(of_sqlstate("57P01").unwrap().is_fatal(), "the server shuts down");
+        assert!(of_sqlite(778).unwrap().is_fatal(), "SQLITE_IOERR_WRITE");
+        assert_eq!(of_sqlite(1), None);
+        assert_eq!(of_sqlite(275), None, "SQLITE_CONSTRAINT_CHECK");
+        assert_eq!(of_sqlstate("42601"), None);
     }
 }

@@ -7,7 +7,6 @@ use crate::permit::{reach_either, reach_platform};
 use crate::repositories::{Events, Outbox};
 use crate::sql::{self, Columns, Source, count, sql};
 use crate::tx::Tx;
-use sqlx::AssertSqlSafe;
 use std::collections::BTreeSet;
 use terms::{EventId, Permit, TenantId};
 use wire::event::{EventKind, SecurityEvent};
@@ -63,16 +62,21 @@ impl<S: Source> Events<'_, S> {
     async fn open_page(
         &mut self,
         page: &Page,
-        statement: sql::Statement<'_>,
+        statement: sql::Statement,
     ) -> Result<(Vec<SecurityEvent>, Option<String>), StoreError> {
-        let mut events = Vec::new();
+        let mut sealed = Vec::new();
         for row in sql::all(self.0, statement).await? {
             let mut columns = Columns::of(&row);
             let id: EventId = columns.parsed("security_events.id")?;
             let tenant: Option<TenantId> = columns.parsed_or_none("security_events.tenant_id")?;
-            events.push(open_event(self.0, tenant, id, &columns.bytes()?).await?);
+            sealed.push((id, tenant, columns.bytes()?));
         }
-        Ok(page.cut(events, |event| event.id.to_string()))
+        let (sealed, next) = page.cut(sealed, |(id, ..)| id.to_string());
+        let mut events = Vec::with_capacity(sealed.len());
+        for (id, tenant, sealed) in sealed {
+            events.extend(open_event(self.0, tenant, id, &sealed).await?);
+        }
+        Ok((events, next))
     }
 }
 
@@ -91,7 +95,8 @@ impl<S: Source> Outbox<'_, S> {
             let seq = columns.count("outbox.seq")?;
             let id: EventId = columns.parsed("security_events.id")?;
             let tenant: Option<TenantId> = columns.parsed_or_none("security_events.tenant_id")?;
-            waiting.push(OutboxRow { seq, event: open_event(self.0, tenant, id, &columns.bytes()?).await? });
+            let event = open_event(self.0, tenant, id, &columns.bytes()?).await?;
+            waiting.extend(event.map(|event| OutboxRow { seq, event }));
         }
         Ok(waiting)
     }
@@ -138,7 +143,7 @@ impl Events<'_, Tx> {
         for chunk in events.chunks(100) {
             let marks: Vec<String> = (1..=chunk.len()).map(|n| format!("${n}")).collect();
             let text = format!("SELECT id FROM security_events WHERE id IN ({})", marks.join(", "));
-            let mut statement = sqlx::query(AssertSqlSafe(text));
+            let mut statement = sql(text);
             for event in chunk {
                 statement = statement.bind(event.id.to_string());
             }

@@ -14,7 +14,6 @@ use crate::repositories::Executions;
 use crate::sql::{self, Columns, Source, count, json_text, ms, sql};
 use crate::tx::Tx;
 use row::{COLUMNS, read};
-use sqlx::AssertSqlSafe;
 use terms::{Digest, ExecutionId, Permit, TenantId, Timestamp};
 use vault::Owner;
 use wire::outcome::Outcome;
@@ -284,8 +283,8 @@ impl Executions<'_, Tx> {
 }
 
 /// A query for whole rows; `tail` is one of this file's texts.
-fn select(tail: &'static str) -> sql::Statement<'static> {
-    sqlx::query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM executions {tail}")))
+fn select(tail: &'static str) -> sql::Statement {
+    sql(format!("SELECT {COLUMNS} FROM executions {tail}"))
 }
 
 const fn input_place(id: &ExecutionId) -> Place<'_> {

@@ -5,10 +5,8 @@ use crate::error::StoreError;
 use crate::page::Page;
 use crate::permit::reach;
 use crate::repositories::Heartbeats;
-use crate::sql::{self, Columns, Source, count, ms, sql};
+use crate::sql::{self, Columns, Row, Source, count, ms, sql};
 use crate::tx::Tx;
-use sqlx::AssertSqlSafe;
-use sqlx::any::AnyRow;
 use terms::{Digest, Permit, SidecarId, TenantId, Timestamp};
 use wire::heartbeat::Totals;
 
@@ -166,7 +164,7 @@ impl Heartbeats<'_, Tx> {
                 size,
             );
             text.push_str(" ON CONFLICT (tenant_id, sidecar_id, counter, payload_digest) DO NOTHING");
-            let mut statement = sqlx::query(AssertSqlSafe(text));
+            let mut statement = sql(text);
             for beat in rows.by_ref().take(size) {
                 statement = statement
                     .bind(tenant.to_string())
@@ -245,7 +243,7 @@ impl core::str::FromStr for Place {
     }
 }
 
-fn read(row: &AnyRow) -> Result<StoredBeat, StoreError> {
+fn read(row: &Row) -> Result<StoredBeat, StoreError> {
     let mut columns = Columns::of(row);
     Ok(StoredBeat {
         sidecar: columns.parsed("heartbeats.sidecar_id")?,
@@ -259,7 +257,7 @@ fn read(row: &AnyRow) -> Result<StoredBeat, StoreError> {
     })
 }
 
-fn read_hour(row: &AnyRow) -> Result<UsageHour, StoreError> {
+fn read_hour(row: &Row) -> Result<UsageHour, StoreError> {
     let mut columns = Columns::of(row);
     let hour = columns.time()?;
     let mut next = || columns.count("usage_hours");

@@ -144,6 +144,18 @@ pub(crate) async fn of<S: Source>(source: &mut S, owner: Owner) -> Result<Arc<Ow
     Ok(found)
 }
 
+/// The keys of `owner`; none if they were destroyed.
+pub(crate) async fn find<S: Source>(
+    source: &mut S,
+    owner: Owner,
+) -> Result<Option<Arc<OwnerKeys>>, StoreError> {
+    match of(source, owner).await {
+        Ok(keys) => Ok(Some(keys)),
+        Err(StoreError::KeyDestroyed) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Makes the keys of a new owner.
 pub(crate) async fn create<S: Source>(source: &mut S, owner: Owner) -> Result<(), StoreError> {
     for purpose in PURPOSES {
@@ -161,11 +173,7 @@ pub(crate) async fn create<S: Source>(source: &mut S, owner: Owner) -> Result<()
 
 /// Destroys the keys of an owner: what they sealed can be read no more, once this is committed.
 pub(crate) async fn destroy(tx: &mut Tx, owner: Owner) -> Result<(), StoreError> {
-    let keys = match of(tx, owner).await {
-        Ok(keys) => keys,
-        Err(StoreError::KeyDestroyed) => return Ok(()),
-        Err(error) => return Err(error),
-    };
+    let Some(keys) = find(tx, owner).await? else { return Ok(()) };
     sql::run(tx, sql("DELETE FROM vault_keys WHERE owner = $1").bind(owner_text(owner))).await?;
     tx.destroyed(owner, keys);
     Ok(())

@@ -11,11 +11,13 @@
 mod append;
 mod config;
 mod connect;
+mod connection;
 mod data_map;
 mod error;
 mod keys;
 mod page;
 mod permit;
+mod pool;
 mod raw;
 mod reader;
 mod repositories;
@@ -43,6 +45,8 @@ pub use alarms::{Alarm, AlarmState, Severity};
 pub use assurance_results::AssuranceResult;
 pub use audit::{AuditRow, LogHead};
 pub use config::{Config, Database};
+#[doc(hidden)]
+pub use connection::Connection;
 pub use data_map::{Class, Column, DATA_MAP, Protection, data_map_text};
 pub use enrolments::{EnrolmentKind, EnrolmentToken, Redeem};
 pub use error::{OpenError, StoreError, WriteError};

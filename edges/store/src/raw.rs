@@ -5,7 +5,6 @@ use crate::error::StoreError;
 use crate::permit::reach_platform;
 use crate::reader::Reader;
 use crate::sql::{self, Columns, sql};
-use sqlx::AssertSqlSafe;
 use terms::Permit;
 
 impl Reader {
@@ -28,7 +27,7 @@ impl Reader {
         let Column { table, column, .. } = column;
         let text =
             format!("SELECT substr({column}, 1, 4096) FROM {table} WHERE {column} IS NOT NULL LIMIT 1000");
-        let rows = sql::all(self, sqlx::query(AssertSqlSafe(text))).await?;
+        let rows = sql::all(self, sql(text)).await?;
         rows.iter().map(|row| Columns::of(row).bytes()).collect()
     }
 }

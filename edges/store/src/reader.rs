@@ -1,29 +1,28 @@
 //! Reading.
 
+use crate::connection::Connection;
 use crate::error::StoreError;
 use crate::keys::{Cached, Keys, OwnerKeys};
+use crate::pool::Pooled;
 use crate::sql::Source;
-use sqlx::Any;
-use sqlx::AnyConnection;
-use sqlx::pool::PoolConnection;
 use std::sync::Arc;
 use vault::Owner;
 
 /// A connection for reading. It goes back to the pool when it is dropped.
 pub struct Reader {
-    connection: PoolConnection<Any>,
+    connection: Pooled,
     keys: Keys,
 }
 
 impl Reader {
-    pub(crate) const fn new(connection: PoolConnection<Any>, keys: Keys) -> Self {
+    pub(crate) const fn new(connection: Pooled, keys: Keys) -> Self {
         Self { connection, keys }
     }
 }
 
 impl Source for Reader {
-    async fn connection(&mut self) -> Result<&mut AnyConnection, StoreError> {
-        Ok(&mut self.connection)
+    async fn connection(&mut self) -> Result<&mut Connection, StoreError> {
+        self.connection.connection()
     }
 
     fn failed(&mut self, _: &StoreError) {}

@@ -3,9 +3,8 @@
 use crate::error::StoreError;
 use crate::permit::reach;
 use crate::repositories::Sidecars;
-use crate::sql::{self, Columns, Source, count, json_text, ms, sql};
+use crate::sql::{self, Columns, Row, Source, count, json_text, ms, sql};
 use crate::tx::Tx;
-use sqlx::any::AnyRow;
 use terms::{Digest, Permit, SidecarId, TenantId, Timestamp};
 use wire::heartbeat::Totals;
 
@@ -166,11 +165,11 @@ impl Sidecars<'_, Tx> {
 }
 
 /// A query for whole rows; `tail` is one of this file's texts.
-fn select(tail: &'static str) -> sql::Statement<'static> {
-    sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM sidecars {tail}")))
+fn select(tail: &'static str) -> sql::Statement {
+    sql(format!("SELECT {COLUMNS} FROM sidecars {tail}"))
 }
 
-fn read(row: &AnyRow) -> Result<SidecarRow, StoreError> {
+fn read(row: &Row) -> Result<SidecarRow, StoreError> {
     let mut columns = Columns::of(row);
     let (id, tenant) = (columns.parsed("sidecars.id")?, columns.parsed("sidecars.tenant_id")?);
     let public_key = columns.bytes()?.try_into().map_err(|_| StoreError::Corrupt("sidecars.public_key"))?;

@@ -4,13 +4,13 @@ use crate::config::Config;
 use crate::connect::{self, Connector};
 use crate::error::{OpenError, StoreError, WriteError};
 use crate::keys::{self, Keys};
+use crate::pool::Pool;
 use crate::reader::Reader;
 use crate::sql::{self, Columns, sql};
 use crate::tx::Tx;
 use crate::writer::{self, Job};
 use crate::{append, schema};
 use core::pin::Pin;
-use sqlx::AnyPool;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use vault::{Keystore, Owner};
@@ -26,7 +26,7 @@ pub type WorkFuture<'t, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send
 pub struct Store(Arc<Inner>);
 
 struct Inner {
-    readers: AnyPool,
+    readers: Pool,
     keys: Keys,
     jobs: mpsc::Sender<Job>,
 }
@@ -44,8 +44,8 @@ impl Store {
         let mut first = Tx::new(connection, connector.engine(), keys.clone());
         prepare(&mut first).await?;
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        let readers = connector.pool(config.readers);
-        tokio::spawn(writer::run(queue, connector, first));
+        let readers = Pool::new(connector.clone(), config.readers);
+        writer::start(queue, connector, first)?;
         Ok(Self(Arc::new(Inner { readers, keys, jobs })))
     }
 
@@ -54,7 +54,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unreachable`] when none is free or can be made in time.
     pub async fn read(&self) -> Result<Reader, StoreError> {
-        Ok(Reader::new(self.0.readers.acquire().await?, self.0.keys.clone()))
+        Ok(Reader::new(self.0.readers.take().await?, self.0.keys.clone()))
     }
 
     /// Runs `work` in a transaction and answers once it is on disk. Several writes share one commit; one that
@@ -87,20 +87,14 @@ impl Store {
 
 /// Makes what every database has: the platform's keys and the write head.
 async fn prepare(tx: &mut Tx) -> Result<(), OpenError> {
-    let failed = |error: StoreError| match error {
-        StoreError::Sealed { .. } => OpenError::WrongRoot,
-        StoreError::DiskFull => OpenError::DiskFull,
-        StoreError::Locked => OpenError::Locked,
-        StoreError::Unreachable(why) => OpenError::Unreachable(why),
-        other => OpenError::Database(other.to_string()),
-    };
-    tx.begin_first().await.map_err(failed)?;
+    tx.begin_first().await?;
     match keys::of(tx, Owner::Platform).await {
         Ok(_) => {}
-        Err(StoreError::KeyDestroyed) => make_first(tx).await.map_err(failed)?,
-        Err(error) => return Err(failed(error)),
+        Err(StoreError::KeyDestroyed) => make_first(tx).await?,
+        Err(StoreError::Sealed { .. }) => return Err(OpenError::WrongRoot),
+        Err(error) => return Err(error.into()),
     }
-    tx.commit().await.map_err(failed)
+    Ok(tx.commit().await?)
 }
 
 async fn make_first(tx: &mut Tx) -> Result<(), StoreError> {

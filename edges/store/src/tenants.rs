@@ -5,9 +5,8 @@ use crate::keys;
 use crate::page::Page;
 use crate::permit::{reach, reach_platform};
 use crate::repositories::Tenants;
-use crate::sql::{self, Columns, Source, ms, sql};
+use crate::sql::{self, Columns, Row, Source, ms, sql};
 use crate::tx::Tx;
-use sqlx::any::AnyRow;
 use terms::{Name, Permit, TenantId, TenantRef, Timestamp};
 use vault::Owner;
 
@@ -189,7 +188,7 @@ impl Tenants<'_, Tx> {
     }
 }
 
-fn read(row: &AnyRow) -> Result<Tenant, StoreError> {
+fn read(row: &Row) -> Result<Tenant, StoreError> {
     let mut columns = Columns::of(row);
     Ok(Tenant {
         id: columns.parsed("tenants.id")?,

@@ -1,10 +1,10 @@
 //! Inside a transaction: repositories that write, and what goes with every change.
 
 use crate::connect::{BUSY_TIMEOUT, Engine};
+use crate::connection::Connection;
 use crate::error::StoreError;
 use crate::keys::{self, Cached, Keys, OwnerKeys};
 use crate::sql::{self, Columns, Source, sql};
-use sqlx::{AnyConnection, Executor as _};
 use std::sync::Arc;
 use vault::Owner;
 use wire::audit::AuditEntry;
@@ -12,7 +12,7 @@ use wire::event::SecurityEvent;
 
 /// A transaction. Its audit entries and events are written with it, at its end.
 pub struct Tx {
-    connection: AnyConnection,
+    connection: Connection,
     engine: Engine,
     keys: Keys,
     pending: Pending,
@@ -77,7 +77,7 @@ enum Savepoint {
 }
 
 impl Tx {
-    pub(crate) fn new(connection: AnyConnection, engine: Engine, keys: Keys) -> Self {
+    pub(crate) fn new(connection: Connection, engine: Engine, keys: Keys) -> Self {
         let (pending, mark) = (Pending::default(), Mark::default());
         let (savepoint, spoilt, lost) = (Savepoint::None, None, None);
         // A crash may have come before it was emptied.
@@ -103,7 +103,7 @@ impl Tx {
         self.engine
     }
 
-    pub(crate) fn into_connection(self) -> AnyConnection {
+    pub(crate) fn into_connection(self) -> Connection {
         self.connection
     }
 
@@ -221,10 +221,10 @@ impl Tx {
             return;
         }
         // Without waiting for that reader: everybody else would wait too.
-        let hurried = self.connection.execute("PRAGMA busy_timeout = 0").await;
-        let emptied = self.connection.fetch_one("PRAGMA wal_checkpoint(TRUNCATE)").await;
-        let patient = self.connection.execute(BUSY_TIMEOUT).await;
-        let emptied = emptied.is_ok_and(|row| Columns::of(&row).integer() == Ok(0));
+        let hurried = self.connection.batch("PRAGMA busy_timeout = 0").await;
+        let emptied = self.connection.one(&sql("PRAGMA wal_checkpoint(TRUNCATE)")).await;
+        let patient = self.connection.batch(BUSY_TIMEOUT).await;
+        let emptied = emptied.is_ok_and(|row| row.is_some_and(|row| Columns::of(&row).integer() == Ok(0)));
         self.unshredded = !(emptied && hurried.is_ok() && patient.is_ok());
     }
 
@@ -255,11 +255,11 @@ impl Tx {
 }
 
 impl Source for Tx {
-    async fn connection(&mut self) -> Result<&mut AnyConnection, StoreError> {
+    async fn connection(&mut self) -> Result<&mut Connection, StoreError> {
         self.check()?;
         if self.savepoint == Savepoint::Wanted {
             self.savepoint = Savepoint::Set;
-            let set = sql("SAVEPOINT work").execute(&mut self.connection).await.map_err(StoreError::from);
+            let set = self.connection.run(&sql("SAVEPOINT work")).await.map_err(StoreError::from);
             set.inspect_err(|error| self.lost = Some(error.clone()))?;
         }
         Ok(&mut self.connection)

@@ -5,9 +5,8 @@ use crate::keys::{self, Place};
 use crate::page::Page;
 use crate::permit::reach;
 use crate::repositories::Workflows;
-use crate::sql::{self, Columns, Source, json_text, ms, sql};
+use crate::sql::{self, Columns, Row, Source, json_text, ms, sql};
 use crate::tx::Tx;
-use sqlx::any::AnyRow;
 use terms::{Digest, Name, Permit, TenantId, Timestamp, WorkflowId};
 use vault::Owner;
 
@@ -298,7 +297,7 @@ const fn place<'a>(column: &'static str, row: &'a [u8]) -> Place<'a> {
     Place { table: TABLE, column, row }
 }
 
-fn read(row: &AnyRow) -> Result<Workflow, StoreError> {
+fn read(row: &Row) -> Result<Workflow, StoreError> {
     let mut columns = Columns::of(row);
     Ok(Workflow {
         id: columns.parsed("workflows.id")?,

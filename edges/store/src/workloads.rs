@@ -4,9 +4,8 @@ use crate::error::StoreError;
 use crate::page::Page;
 use crate::permit::{reach, reach_either, reach_platform};
 use crate::repositories::Workloads;
-use crate::sql::{self, Columns, Source, ms, sql};
+use crate::sql::{self, Columns, Row, Source, ms, sql};
 use crate::tx::Tx;
-use sqlx::any::AnyRow;
 use terms::{NodeId, Permit, TenantId, Timestamp};
 
 /// A certificate that was issued.
@@ -194,7 +193,7 @@ impl Workloads<'_, Tx> {
     }
 }
 
-fn read_certificate(row: &AnyRow) -> Result<Certificate, StoreError> {
+fn read_certificate(row: &Row) -> Result<Certificate, StoreError> {
     let mut columns = Columns::of(row);
     Ok(Certificate {
         serial: columns.text()?,
@@ -206,7 +205,7 @@ fn read_certificate(row: &AnyRow) -> Result<Certificate, StoreError> {
     })
 }
 
-fn read_data_plane(row: &AnyRow) -> Result<DataPlaneRow, StoreError> {
+fn read_data_plane(row: &Row) -> Result<DataPlaneRow, StoreError> {
     let mut columns = Columns::of(row);
     Ok(DataPlaneRow {
         tenant: columns.parsed("data_planes.tenant_id")?,

@@ -2,7 +2,7 @@
 
 use crate::append::{self, Head};
 use crate::connect::Connector;
-use crate::error::{StoreError, WriteError};
+use crate::error::{OpenError, StoreError, WriteError};
 use crate::keys::Keys;
 use crate::sql::Source as _;
 use crate::store::WorkFuture;
@@ -11,7 +11,6 @@ use core::panic::AssertUnwindSafe;
 use core::pin::Pin;
 use core::time::Duration;
 use futures_util::FutureExt as _;
-use sqlx::Connection as _;
 use tokio::sync::{mpsc, oneshot};
 
 /// Most writes in one commit.
@@ -114,8 +113,16 @@ struct Group {
     stop: Option<oneshot::Sender<()>>,
 }
 
+/// Starts the writer on a thread of its own: what it waits for, the disk above all, holds up nobody else.
+pub(crate) fn start(queue: mpsc::Receiver<Job>, connector: Connector, first: Tx) -> Result<(), OpenError> {
+    let runtime = tokio::runtime::Handle::current();
+    let thread = std::thread::Builder::new().name("store-writer".to_owned());
+    let started = thread.spawn(move || runtime.block_on(run(queue, connector, first)));
+    started.map(drop).map_err(|error| OpenError::Database(format!("no thread for the writer: {error}")))
+}
+
 /// Runs the writer until it is told to stop or every store is gone.
-pub(crate) async fn run(queue: mpsc::Receiver<Job>, connector: Connector, first: Tx) {
+async fn run(queue: mpsc::Receiver<Job>, connector: Connector, first: Tx) {
     let keys = first.keys().clone();
     let mut writer = Writer { queue, connector, keys, tx: Some(first) };
     while let Some(job) = writer.queue.recv().await {
@@ -173,7 +180,7 @@ impl Writer {
                 }
             }
         }
-        let connection = self.connector.connect().await?;
+        let connection = self.connector.writer().await?;
         let mut tx = Tx::new(connection, self.connector.engine(), self.keys.clone());
         let head = open(&mut tx).await?;
         Ok((tx, head))
@@ -214,7 +221,7 @@ impl Writer {
         // What comes after is refused at once, not left waiting.
         self.queue.close();
         if let Some(tx) = self.tx.take() {
-            let _closed = tx.into_connection().close().await;
+            tx.into_connection().close().await;
         }
         // Whoever asked may have gone.
         let _gone = done.send(());

@@ -1,8 +1,7 @@
 //! An execution's row.
 
 use crate::error::StoreError;
-use crate::sql::Columns;
-use sqlx::any::AnyRow;
+use crate::sql::{Columns, Row};
 use terms::{Digest, ExecutionId, Name, PlanId, TenantId, Timestamp};
 use wire::outcome::Outcome;
 use wire::plan::{Limits, WorkflowVersion};
@@ -236,7 +235,7 @@ pub(super) fn inserted(new: &NewExecution, delivery: &NewDelivery) -> Execution 
 }
 
 /// Reads a row of [`COLUMNS`].
-pub(super) fn read(row: &AnyRow) -> Result<Execution, StoreError> {
+pub(super) fn read(row: &Row) -> Result<Execution, StoreError> {
     let mut columns = Columns::of(row);
     Ok(Execution {
         id: columns.parsed("executions.id")?,

@@ -1,7 +1,7 @@
 //! Whoever shares the store with others: its own mistakes, and others' misfortune, stay its own.
 
-use crate::seed::{delivery, execution, outcome, seed_every_table};
-use crate::world::{NOW, World, entry, event, of, platform, tenant};
+use crate::seed::{certificate, delivery, execution, outcome, seed_every_table, sidecar};
+use crate::world::{NOW, Place, World, entry, event, of, platform, tenant};
 use futures_util::future::join_all;
 use ledger::{leaf_hash, verify_consistency, verify_inclusion};
 use store::{ExecState, Page, StoreError, WriteError};
@@ -13,6 +13,9 @@ contracts! {
     what_was_logged_before_a_deletion_in_the_same_commit_is_erased_too,
     an_event_of_a_deleted_tenant_is_not_kept_for_having_come_with_the_deletion,
     an_execution_is_changed_under_its_own_tenant_only,
+    lists_pass_over_what_was_deleted_while_they_were_read,
+    a_row_for_a_tenant_that_was_deleted_meanwhile_finds_no_owner,
+    stores_that_make_one_database_at_once_all_open_it,
     proofs_of_absurd_sizes_are_refused,
     proofs_hold_over_three_levels_of_tiles,
 }
@@ -114,6 +117,61 @@ async fn an_execution_is_changed_under_its_own_tenant_only(world: World) {
     let mut reader = world.store.read().await.unwrap();
     assert_eq!(reader.executions().load(&of(own), id).await.unwrap(), row);
     assert_eq!(reader.executions().counts(&of(foreign), foreign).await.unwrap(), store::Counts::default());
+}
+
+async fn lists_pass_over_what_was_deleted_while_they_were_read(world: World) {
+    let (gone, here) = (world.tenant("gone").await, world.tenant("here").await);
+    seed_every_table(&world, here).await;
+    seed_every_table(&world, gone).await;
+    let world = world.reopened().await;
+    // As if the rows had been read before the deletion, and their keys are looked for after it.
+    world.place.execute(&format!("DELETE FROM vault_keys WHERE owner = '{gone}'")).await;
+    let mut reader = world.store.read().await.unwrap();
+    let page = Page::first(1);
+    let (events, next) = reader.events().list(&platform(), &page).await.unwrap();
+    assert!(events.is_empty());
+    let (events, _) = reader.events().list(&platform(), &Page { after: next, limit: 1 }).await.unwrap();
+    assert_eq!(events[0].tenant, Some(here));
+    let (alarms, next) = reader.alarms().list(&platform(), &page).await.unwrap();
+    assert!(alarms.is_empty());
+    let (alarms, _) = reader.alarms().list(&platform(), &Page { after: next, limit: 1 }).await.unwrap();
+    assert_eq!(alarms[0].tenant, Some(here));
+    let waiting = reader.outbox().next(&platform(), 9).await.unwrap();
+    assert_eq!(waiting.iter().map(|row| row.event.tenant).collect::<Vec<_>>(), [Some(here)]);
+}
+
+async fn a_row_for_a_tenant_that_was_deleted_meanwhile_finds_no_owner(world: World) {
+    let id = world.tenant("demo").await;
+    write!(world, |tx| tx.tenants().delete(&platform(), id).await).unwrap();
+    let late = certificate("spiffe://d/late", Some(id), 1);
+    let refused = write!(world, |tx| tx.workloads().insert_certificate(&of(id), &late).await);
+    assert_eq!(refused, Err(WriteError::Work(StoreError::NotFound("owner"))));
+    let refused = write!(world, |tx| tx.sidecars().insert(&of(id), &sidecar(id)).await);
+    assert_eq!(refused, Err(WriteError::Work(StoreError::NotFound("owner"))));
+    let refused = write!(world, |tx| tx.executions().insert(&of(id), &execution(id, "k"), &delivery()).await);
+    assert!(matches!(refused, Err(WriteError::Work(StoreError::KeyDestroyed))), "{refused:?}");
+}
+
+async fn stores_that_make_one_database_at_once_all_open_it(world: World) {
+    world.store.close().await;
+    let fresh = match &world.place {
+        Place::File(folder) => {
+            std::fs::create_dir(folder.join("fresh")).unwrap();
+            Place::File(folder.join("fresh"))
+        }
+        Place::Postgres(_) => Place::postgres(&crate::world::postgres_server().unwrap()).await,
+    };
+    let stores = join_all((0..4).map(|_| fresh.open())).await;
+    let writes = stores.iter().map(|store| {
+        let store = store.clone().unwrap();
+        async move {
+            let one = tenant(&format!("t{}", hex::encode(crate::world::unique())));
+            store.write(move |tx| Box::pin(async move { tx.tenants().insert(&platform(), &one).await })).await
+        }
+    });
+    join_all(writes).await.into_iter().for_each(|answer| answer.unwrap());
+    assert_eq!(fresh.number("SELECT count(*) FROM vault_keys WHERE owner = 'platform'").await, 3);
+    assert_eq!(fresh.number("SELECT count(*) FROM tenants").await, 4);
 }
 
 async fn proofs_of_absurd_sizes_are_refused(world: World) {

@@ -1,9 +1,9 @@
 //! What breaks, and what is said then: keys, files, disks, servers.
 
 use crate::world::{
-    PAGE_KEY, Place, ROOT_KEY, World, block_on, entry, file_in, keystore, platform, postgres_server, tenant,
+    PAGE_KEY, Place, ROOT_KEY, World, block_on, entry, execute_on, file_in, keystore, platform,
+    postgres_server, process_behind, tenant,
 };
-use sqlx::{AssertSqlSafe, Executor as _};
 use std::fs;
 use std::path::Path;
 use store::{Config, Database, OpenError, Page, Source as _, Store, StoreError, WriteError};
@@ -35,9 +35,7 @@ async fn a_lost_root_key_is_not_replaced(world: World) {
 async fn a_write_that_the_engine_refuses_is_not_kept_and_the_next_one_is(world: World) {
     let refused = write!(world, |tx| {
         tx.tenants().insert(&platform(), &tenant("first")).await?;
-        let broken = tx.connection().await?.execute("INSERT INTO nowhere VALUES (1)").await;
-        broken.map_err(StoreError::from)?;
-        Ok::<_, StoreError>(())
+        execute_on(tx.connection().await?, "INSERT INTO nowhere VALUES (1)").await
     });
     assert!(matches!(refused, Err(WriteError::Work(StoreError::Database(_)))), "{refused:?}");
     world.tenant("second").await;
@@ -244,6 +242,68 @@ fn a_full_disk_fails_the_group_and_writing_goes_on_by_itself() {
 }
 
 #[test]
+fn a_disk_that_is_really_full_fails_every_waiter_and_loses_nothing() {
+    let folder = TempDir::new().unwrap();
+    let Some(_small) = SmallDisk::mount(folder.path()) else { return };
+    block_on(async {
+        let place = Place::File(folder.path().to_owned());
+        let world = World { store: place.open().await.unwrap(), place };
+        let ballast = folder.path().join("ballast");
+        fs::write(&ballast, vec![0; 1 << 20]).unwrap();
+        let mut kept = 0;
+        let full = loop {
+            match log(&world, 50).await {
+                Ok(()) => kept += 50,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full, WriteError::Store(StoreError::DiskFull));
+        for answer in futures_util::future::join_all((0..5).map(|_| log(&world, 500))).await {
+            assert_eq!(answer, Err(WriteError::Store(StoreError::DiskFull)));
+        }
+        let head = world.store.read().await.unwrap().audit_log().head().await.unwrap();
+        assert_eq!(head.size, kept);
+        fs::remove_file(&ballast).unwrap();
+        log(&world, 50).await.unwrap();
+        let world = world.reopened().await;
+        let mut reader = world.store.read().await.unwrap();
+        assert_eq!(reader.audit_log().head().await.unwrap().size, kept + 50);
+        drop(reader);
+        world.store.close().await;
+    });
+}
+
+/// A disk of a few megabytes; goes with its value.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(on: &Path) -> Option<Self> {
+        let mut mount = std::process::Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", "size=4m", "palisade-test"]).arg(on).output();
+        if mounted.is_ok_and(|done| done.status.success()) {
+            return Some(Self(on.to_owned()));
+        }
+        eprintln!("SKIPPED: only root can mount a small disk to fill");
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        std::process::Command::new("umount").arg("-l").arg(&self.0).status().ok();
+    }
+}
+
+async fn log(world: &World, entries: u64) -> Result<(), WriteError<StoreError>> {
+    write!(world, |tx| {
+        for _ in 0..entries {
+            tx.audit(entry("thing/x", None));
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn a_closure_that_ignores_a_full_disk_is_not_acknowledged() {
     crate::world::on_sqlcipher(|world| async move {
         let pages = world.place.number("PRAGMA page_count").await;
@@ -266,7 +326,7 @@ fn a_closure_that_ignores_a_full_disk_is_not_acknowledged() {
 fn a_reader_cannot_write() {
     crate::world::on_sqlcipher(|world| async move {
         let mut reader = world.store.read().await.unwrap();
-        let written = reader.connection().await.unwrap().execute("DELETE FROM tenants").await;
+        let written = execute_on(reader.connection().await.unwrap(), "DELETE FROM tenants").await;
         assert!(written.err().unwrap().to_string().contains("readonly"));
     });
 }
@@ -282,9 +342,7 @@ fn a_server_that_drops_the_writer_is_reached_again() {
         let killer = Place::Postgres(url.clone());
         let lost = write!(world, |tx| {
             tx.tenants().insert(&platform(), &tenant("lost")).await?;
-            let query = "SELECT pg_backend_pid()";
-            let row = tx.connection().await?.fetch_one(query).await?;
-            let pid: i32 = sqlx::Row::get(&row, 0);
+            let pid = process_behind(tx.connection().await?).await;
             killer.execute(&format!("SELECT pg_terminate_backend({pid})")).await;
             tx.tenants().insert(&platform(), &tenant("lost-too")).await
         });
@@ -308,10 +366,7 @@ fn a_connection_that_was_lost_while_idle_fails_no_write() {
         let place = Place::postgres(&server).await;
         let world = World { store: place.open().await.unwrap(), place };
         for n in 0..3 {
-            let pid = write!(world, |tx| {
-                let row = tx.connection().await?.fetch_one("SELECT pg_backend_pid()").await?;
-                Ok::<i32, StoreError>(sqlx::Row::get(&row, 0))
-            });
+            let pid = write!(world, |tx| Ok::<_, StoreError>(process_behind(tx.connection().await?).await));
             world.place.execute(&format!("SELECT pg_terminate_backend({})", pid.unwrap())).await;
             world.tenant(&format!("t{n}")).await;
         }
@@ -362,9 +417,7 @@ async fn open(path: &Path, key: [u8; 32]) -> Option<OpenError> {
 /// Lets the writer's file grow to so many pages: SQLite then says that the disk is full.
 async fn limit_pages(world: &World, pages: i64) {
     let limited = write!(world, |tx| {
-        let statement = AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
-        tx.connection().await?.execute(statement).await?;
-        Ok::<_, StoreError>(())
+        execute_on(tx.connection().await?, &format!("PRAGMA max_page_count = {pages}")).await
     });
     limited.unwrap();
 }

@@ -1,7 +1,6 @@
 //! Migrations, and the data map against the schema that they make.
 
-use crate::world::{World, platform};
-use sqlx::{Executor as _, Row as _};
+use crate::world::{Cell, World, platform};
 use std::collections::BTreeSet;
 use store::{Class, DATA_MAP, OpenError, Protection};
 
@@ -79,11 +78,12 @@ async fn columns(world: &World) -> Vec<(String, bool)> {
              WHERE table_schema = current_schema()"
         }
     };
-    let mut raw = world.place.raw().await;
-    let rows = raw.fetch_all(query).await.unwrap();
-    let read = |row: &sqlx::any::AnyRow| {
-        let (table, column, kind): (String, String, String) = (row.get(0), row.get(1), row.get(2));
-        (format!("{table}.{column}"), matches!(kind.as_str(), "BLOB" | "bytea"))
+    let rows = world.place.raw().await.query(query).await.unwrap();
+    let read = |row: Vec<Cell>| match row.as_slice() {
+        [Cell::Text(table), Cell::Text(column), Cell::Text(kind)] => {
+            (format!("{table}.{column}"), matches!(kind.as_str(), "BLOB" | "bytea"))
+        }
+        other => panic!("not a column: {other:?}"),
     };
-    rows.iter().map(read).collect()
+    rows.into_iter().map(read).collect()
 }

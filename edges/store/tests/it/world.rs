@@ -1,10 +1,10 @@
 //! A database of its own for each test, on either engine.
 
-use sqlx::any::AnyConnectOptions;
-use sqlx::{AnyConnection, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use store::{Config, Database, OpenError, Store, Tenant, TenantState};
+use store::{Config, Database, OpenError, Store, StoreError, Tenant, TenantState};
 use tempfile::TempDir;
 use terms::{Action, Actor, KeyBytes, Permit, Scope, TenantId, Timestamp};
 use vault::{Keystore, RootKey};
@@ -65,7 +65,11 @@ pub(crate) fn on_postgres<F: Future<Output = ()>>(contract: impl FnOnce(World) -
     let Some(server) = postgres_server() else { return };
     block_on(async {
         let place = Place::postgres(&server).await;
+        let Place::Postgres(url) = &place else { return };
+        let schema = url.rsplit_once("%3D").unwrap().1.to_owned();
         contract(World { store: place.open().await.unwrap(), place }).await;
+        let mut admin = PgConnection::connect(&server).await.unwrap();
+        admin.execute(AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"))).await.unwrap();
     });
 }
 
@@ -84,9 +88,8 @@ pub(crate) fn block_on(future: impl Future<Output = ()>) {
 
 impl Place {
     pub(crate) async fn postgres(server: &str) -> Self {
-        sqlx::any::install_default_drivers();
         let schema = format!("t{}_{}", std::process::id(), count());
-        let mut admin = AnyConnection::connect(server).await.unwrap();
+        let mut admin = PgConnection::connect(server).await.unwrap();
         admin.execute(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).await.unwrap();
         Self::Postgres(format!("{server}&options=-c%20search_path%3D{schema}"))
     }
@@ -111,35 +114,123 @@ impl Place {
     }
 
     /// A connection past the store.
-    pub(crate) async fn raw(&self) -> AnyConnection {
+    pub(crate) async fn raw(&self) -> Raw {
         match self {
             Self::File(folder) => {
-                let url = format!("sqlite://{}", file_in(folder).display());
-                // A test listens for keys in the log: this one is not the store's.
-                let options = url.parse::<AnyConnectOptions>().unwrap().disable_statement_logging();
-                let mut raw = AnyConnection::connect_with(&options).await.unwrap();
-                let key = format!("PRAGMA key = \"x'{}'\"", hex::encode(PAGE_KEY));
-                raw.execute(AssertSqlSafe(key)).await.unwrap();
-                raw
+                let file = rusqlite::Connection::open(file_in(folder)).unwrap();
+                file.execute_batch(&format!("PRAGMA key = \"x'{}'\"", hex::encode(PAGE_KEY))).unwrap();
+                Raw::File(file)
             }
-            Self::Postgres(url) => AnyConnection::connect(url).await.unwrap(),
+            Self::Postgres(url) => Raw::Server(PgConnection::connect(url).await.unwrap()),
         }
     }
 
     /// Runs a statement past the store.
-    pub(crate) async fn execute(&self, statement: &str) -> u64 {
-        let mut raw = self.raw().await;
-        let done = raw.execute(AssertSqlSafe(statement.to_owned())).await.unwrap();
-        raw.close().await.unwrap();
-        done.rows_affected()
+    pub(crate) async fn execute(&self, statement: &str) {
+        self.raw().await.execute(statement).await.unwrap();
     }
 
     /// The number that a query past the store gives.
     pub(crate) async fn number(&self, query: &str) -> i64 {
-        let mut raw = self.raw().await;
-        let row = raw.fetch_one(AssertSqlSafe(query.to_owned())).await.unwrap();
-        raw.close().await.unwrap();
-        row.get(0)
+        match self.raw().await.query(query).await.unwrap().as_slice() {
+            [row] => match row.as_slice() {
+                [Cell::Integer(number)] => *number,
+                other => panic!("not a number: {other:?}"),
+            },
+            other => panic!("not one row: {other:?}"),
+        }
+    }
+}
+
+/// A connection past the store.
+pub(crate) enum Raw {
+    File(rusqlite::Connection),
+    Server(PgConnection),
+}
+
+/// A value, as either engine gives it.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Cell {
+    Null,
+    Integer(i64),
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl Raw {
+    pub(crate) async fn execute(&mut self, statement: &str) -> Result<(), String> {
+        match self {
+            Self::File(file) => file.execute_batch(statement).map_err(|e| e.to_string()),
+            Self::Server(server) => {
+                let statement = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()));
+                server.execute(statement).await.map(drop).map_err(|e| e.to_string())
+            }
+        }
+    }
+
+    pub(crate) async fn query(&mut self, query: &str) -> Result<Vec<Vec<Cell>>, String> {
+        match self {
+            Self::File(file) => {
+                let mut prepared = file.prepare(query).map_err(|e| e.to_string())?;
+                let columns = prepared.column_count();
+                let rows = prepared
+                    .query_map([], |row| (0..columns).map(|at| row.get_ref(at).map(Cell::from)).collect());
+                rows.and_then(|rows| rows.collect()).map_err(|e| e.to_string())
+            }
+            Self::Server(server) => {
+                let query = sqlx::query(AssertSqlSafe(query.to_owned()));
+                let rows = server.fetch_all(query).await.map_err(|e| e.to_string())?;
+                Ok(rows.iter().map(|row| (0..row.len()).map(|at| Cell::of(row, at)).collect()).collect())
+            }
+        }
+    }
+}
+
+/// Runs a statement on a connection of the store's own, past its repositories.
+pub(crate) async fn execute_on(
+    connection: &mut store::Connection,
+    statement: &str,
+) -> Result<(), StoreError> {
+    let failed = |error: String| StoreError::Database(error);
+    match connection {
+        store::Connection::File(file) => file.execute_batch(statement).map_err(|e| failed(e.to_string())),
+        store::Connection::Server(server) => {
+            let statement = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()));
+            server.execute(statement).await.map(drop).map_err(|e| failed(e.to_string()))
+        }
+    }
+}
+
+/// The process that serves a connection of the store's own, on PostgreSQL.
+pub(crate) async fn process_behind(connection: &mut store::Connection) -> i32 {
+    match connection {
+        store::Connection::File(_) => panic!("a file has no process behind it"),
+        store::Connection::Server(server) => {
+            server.fetch_one("SELECT pg_backend_pid()").await.unwrap().get(0)
+        }
+    }
+}
+
+impl Cell {
+    fn of(row: &PgRow, at: usize) -> Self {
+        let text = row.try_get::<Option<String>, _>(at).map(|value| value.map(Self::Text));
+        let bytes = || row.try_get::<Option<Vec<u8>>, _>(at).map(|value| value.map(Self::Bytes));
+        let large = || row.try_get::<Option<i64>, _>(at).map(|value| value.map(Self::Integer));
+        let small = || row.try_get::<Option<i32>, _>(at).map(|n| n.map(|n| Self::Integer(n.into())));
+        text.or_else(|_| bytes()).or_else(|_| large()).or_else(|_| small()).unwrap().unwrap_or(Self::Null)
+    }
+}
+
+impl From<rusqlite::types::ValueRef<'_>> for Cell {
+    fn from(value: rusqlite::types::ValueRef<'_>) -> Self {
+        use rusqlite::types::ValueRef;
+        match value {
+            ValueRef::Null => Self::Null,
+            ValueRef::Integer(value) => Self::Integer(value),
+            ValueRef::Text(text) => Self::Text(String::from_utf8(text.to_vec()).unwrap()),
+            ValueRef::Blob(bytes) => Self::Bytes(bytes.to_vec()),
+            ValueRef::Real(value) => panic!("no column holds {value}"),
+        }
     }
 }
 
