@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use host::clock::Clock;
 use host::logs::LogFormat;
-use node::NodeConfig;
+use node::{End, NodeConfig};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -52,8 +52,12 @@ fn start(args: Args) -> anyhow::Result<()> {
     let config = config(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
-        let stop = host::signals::stop_signal();
-        Ok(node::run(config, Clock::system(), stop).await?)
+        let clock = Clock::system();
+        let mut stop = core::pin::pin!(host::signals::stop_signal());
+        while node::run(&config, &clock, stop.as_mut()).await? == End::EnrolledAnew {
+            tracing::info!("enrolled anew; starting again");
+        }
+        Ok(())
     })
 }
 

@@ -160,18 +160,22 @@ pub fn read_bounded(path: &Path, max: usize) -> Result<Vec<u8>, FileError> {
     read_from(file, path, max)
 }
 
+/// Reads a plain file whole, at most `max` bytes, from a folder that somebody else may write to: a symbolic link
+/// is not followed, and a pipe is not waited for. What it says is its owner's word.
+///
+/// # Errors
+/// When it cannot be read, is a link or no plain file, or is larger.
+pub fn read_foreign(path: &Path, max: usize) -> Result<Vec<u8>, FileError> {
+    let (fd, _) = open_plain(path, OFlags::NOFOLLOW)?;
+    read_from(File::from(fd), path, max)
+}
+
 /// Reads a private file whole, at most `max` bytes: owned by this user or root, open to nobody else.
 ///
 /// # Errors
 /// When it cannot be read, is no plain file, is larger, belongs to somebody else, or is open to others.
 pub fn read_private(path: &Path, max: usize) -> Result<Vec<u8>, FileError> {
-    // Without NONBLOCK, opening a pipe that somebody left here would wait for ever.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| system("read", path, e.into()))?;
-    let stat = rustix::fs::fstat(&fd).map_err(|e| system("read", path, e.into()))?;
-    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
-        return Err(FileError::NotAFile(path.to_owned()));
-    }
+    let (fd, stat) = open_plain(path, OFlags::empty())?;
     if stat.st_uid != 0 {
         refuse_foreign(path, &stat, Owner::This)?;
     }
@@ -185,6 +189,17 @@ pub fn read_private(path: &Path, max: usize) -> Result<Vec<u8>, FileError> {
 #[must_use]
 pub fn is_writable(dir: &Path) -> bool {
     rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+}
+
+fn open_plain(path: &Path, how: OFlags) -> Result<(OwnedFd, Stat), FileError> {
+    // Without NONBLOCK, opening a pipe that somebody left here would wait for ever.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | how;
+    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| system("read", path, e.into()))?;
+    let stat = rustix::fs::fstat(&fd).map_err(|e| system("read", path, e.into()))?;
+    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
+        return Err(FileError::NotAFile(path.to_owned()));
+    }
+    Ok((fd, stat))
 }
 
 /// Opens the folder `path` itself, never what a link points at.
@@ -350,6 +365,20 @@ mod tests {
         write_private_atomically(&path, b"1234").unwrap();
         assert!(matches!(read_private(&path, 3), Err(FileError::TooLarge { max: 3, .. })));
         assert!(matches!(read_bounded(&path, 3), Err(FileError::TooLarge { max: 3, .. })));
+    }
+
+    #[test]
+    fn a_foreign_file_is_read_but_no_link_pipe_or_folder_in_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (plain, link, pipe) =
+            (dir.path().join("plain"), dir.path().join("link"), dir.path().join("pipe"));
+        std::fs::write(&plain, b"x").unwrap();
+        symlink(&plain, &link).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert_eq!(read_foreign(&plain, 1).unwrap(), b"x");
+        for bad in [&link, &pipe, &dir.path().to_owned()] {
+            assert!(read_foreign(bad, 9).is_err(), "{}", bad.display());
+        }
     }
 
     #[test]

@@ -3,8 +3,11 @@
 use crate::client::CallError;
 use crate::identity::ControlPlane;
 use api::event::DeliverEvents;
+use core::pin::Pin;
 use std::collections::VecDeque;
+use std::time::Duration;
 use terms::{EventId, TenantId, Timestamp};
+use tokio::time::{Instant, sleep_until};
 use wire::event::{EventKind, EventOutcome, Plane, SecurityEvent};
 
 /// Most events that wait. When the control plane is away for long the first ones say what began; later ones are
@@ -122,13 +125,91 @@ impl Outbox {
     }
 }
 
-/// Delivers a batch.
-///
-/// # Errors
-/// [`CallError`]; the batch then goes out again.
-pub async fn deliver(to: &ControlPlane, batch: &DeliverEvents) -> Result<(), CallError> {
-    let _: serde_json::Value = to.post("/v1/events", batch, MAX_ANSWER_BYTES).await?;
+/// The first and the longest wait after a delivery without an answer.
+const RETRY_MS: core::ops::RangeInclusive<u64> = 500..=30_000;
+
+/// A delivery without an answer yet.
+type Delivery = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
+
+/// Carries an outbox to the control plane, one batch at a time, beside whatever else its owner does.
+pub struct Courier {
+    outbox: Outbox,
+    to: ControlPlane,
+    next_try: Instant,
+    retry_ms: u64,
+    under_way: Option<Delivery>,
+}
+
+impl Courier {
+    /// Carries `outbox` to `to`.
+    #[must_use]
+    pub fn new(outbox: Outbox, to: ControlPlane) -> Self {
+        Self { outbox, to, next_try: Instant::now(), retry_ms: *RETRY_MS.start(), under_way: None }
+    }
+
+    /// Adds an event.
+    pub fn push(&mut self, seen: Seen) {
+        self.outbox.push(seen);
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
+    /// Delivers the next batch; waits for as long as there is none. Resolves once it has an answer, or none in
+    /// time; a call that is dropped before that takes up the same delivery the next time.
+    pub async fn carry(&mut self, now: impl Fn() -> Timestamp) {
+        if self.under_way.is_none() {
+            if self.outbox.is_empty() {
+                core::future::pending::<()>().await;
+            }
+            sleep_until(self.next_try).await;
+        }
+        let (to, outbox) = (&self.to, &mut self.outbox);
+        let call = self.under_way.get_or_insert_with(|| Box::pin(deliver(to.clone(), outbox.batch())));
+        let answer = call.as_mut().await;
+        self.under_way = None;
+        match answer {
+            Ok(()) => {
+                self.outbox.delivered(now());
+                self.retry_ms = *RETRY_MS.start();
+            }
+            Err(error) if is_unreadable(&error) => {
+                tracing::error!(%error, "the control plane does not read these events; they are dropped");
+                self.outbox.delivered(now());
+            }
+            Err(error) => {
+                tracing::debug!(%error, retry_ms = self.retry_ms, "events wait");
+                self.next_try = Instant::now() + Duration::from_millis(self.retry_ms);
+                self.retry_ms = self.retry_ms.saturating_mul(2).min(*RETRY_MS.end());
+            }
+        }
+    }
+}
+
+impl core::fmt::Debug for Courier {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Courier").field("outbox", &self.outbox).finish_non_exhaustive()
+    }
+}
+
+async fn deliver(to: ControlPlane, batch: DeliverEvents) -> Result<(), CallError> {
+    let _: serde_json::Value = to.post("/v1/events", &batch, MAX_ANSWER_BYTES).await?;
     Ok(())
+}
+
+/// Whether the same bytes would be refused for their form for ever.
+fn is_unreadable(error: &CallError) -> bool {
+    match error {
+        CallError::Problem(_, status) => matches!(status.as_u16(), 400 | 413 | 415 | 422),
+        CallError::Unreachable(_)
+        | CallError::Timeout
+        | CallError::Malformed { .. }
+        | CallError::TooLarge(_)
+        | CallError::Request(_) => false,
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ pub(crate) struct Folders {
     pub(crate) data: PathBuf,
     pub(crate) meter: PathBuf,
     run: PathBuf,
+    logs: PathBuf,
+    tenant: TenantId,
     pub(crate) data_uid: Option<u32>,
     pub(crate) meter_uid: Option<u32>,
 }
@@ -70,6 +72,8 @@ impl Folders {
             data: folder("data"),
             meter: folder("meter"),
             run: folder("run"),
+            logs: config.state_dir.join("node").join(LOGS),
+            tenant,
             data_uid: uid(first),
             meter_uid: uid(first.saturating_add(1)),
         }
@@ -148,18 +152,36 @@ impl Folders {
         Ok(path)
     }
 
+    /// Where a process's log goes: a folder of the node's own. In the process's folder, it could put a link where
+    /// the node, as root, would then write for it.
+    pub(crate) fn log(&self, role: Role) -> PathBuf {
+        let part = match role {
+            Role::DataPlane => "data",
+            Role::Sidecar => "meter",
+        };
+        self.logs.join(format!("{part}-{}.log", self.tenant))
+    }
+
     /// Removes everything that the tenant had here. Symbolic links are removed, never followed.
     pub(crate) fn remove(&self) -> Result<(), FolderError> {
-        for folder in [&self.data, &self.meter, &self.run] {
-            match std::fs::remove_dir_all(folder) {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(FolderError::Remove(folder.clone(), error)),
+        let removed = |path: &Path, result: std::io::Result<()>| match result {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(FolderError::Remove(path.to_owned(), error))
             }
+            Ok(()) | Err(_) => Ok(()),
+        };
+        for folder in [&self.data, &self.meter, &self.run] {
+            removed(folder, std::fs::remove_dir_all(folder))?;
+        }
+        for log in [self.log(Role::DataPlane), self.log(Role::Sidecar)] {
+            removed(&log, std::fs::remove_file(&log))?;
         }
         Ok(())
     }
 }
+
+/// The folder of logs in the node's folder.
+pub(crate) const LOGS: &str = "logs";
 
 /// The token's file in a process's folder.
 const TOKEN: &str = "enrol.token";

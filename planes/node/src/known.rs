@@ -68,8 +68,12 @@ impl Known {
     /// A tenant's slot; a new one, kept, if it has none.
     pub(crate) fn slot(&mut self, tenant: TenantId, node: NodeId) -> Result<Slot, KnownError> {
         if let Some(slot) = self.kept.tenants.get_mut(&tenant) {
-            slot.node = node;
-            return Ok(*slot);
+            let same = core::mem::replace(&mut slot.node, node) == node;
+            let slot = *slot;
+            if !same {
+                self.keep()?;
+            }
+            return Ok(slot);
         }
         self.kept.last_slot = self.kept.last_slot.saturating_add(1);
         let slot = Slot { slot: self.kept.last_slot, node, port: 0 };

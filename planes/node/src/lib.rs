@@ -8,6 +8,7 @@ mod known;
 mod process;
 pub mod run;
 pub mod supervise;
+mod uplink;
 
 pub use config::NodeConfig;
-pub use run::{RunError, run};
+pub use run::{End, RunError, run};

@@ -20,8 +20,19 @@ const GRACE_MS: u64 = 20_000;
 /// How long a data plane may take to say where it takes plans.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// How often a process that enrols is looked at.
+/// How often a data plane that starts is looked at.
 const LOOK: Duration = Duration::from_millis(25);
+
+/// How often a process may wish for a token, and how long it has to wait for another one: who holds a token can
+/// enrol, so that a process which asks and asks must not get ever more of them.
+const WISH_LOOK: Duration = Duration::from_millis(200);
+const TOKEN_EVERY: Duration = Duration::from_secs(5);
+
+/// The wait after a request for a token that failed.
+const TOKEN_RETRY: Duration = Duration::from_secs(1);
+
+/// The largest ready file: an object with a URL and a process id.
+const READY_MAX: usize = 4 * 1024;
 
 /// The largest answer to the request for a token.
 const ANSWER_MAX: usize = 16 * 1024;
@@ -69,12 +80,11 @@ impl Order {
         let ready = own.join("ready.json");
         // What a killed process left behind says nothing about the next one.
         let _not_there = std::fs::remove_file(&ready);
-        let mut running = self.spawn(own, uid, &config).await?;
+        let mut running = self.spawn(own, uid, &config, folders.log(self.role)).await?;
         let pid = running.pid();
         let token = async {
             loop {
-                self.give_token_if_wanted(&folders).await;
-                sleep(LOOK).await;
+                sleep(self.give_token_if_wanted(&folders).await).await;
             }
         };
         let started = async {
@@ -100,7 +110,13 @@ impl Order {
         }
     }
 
-    async fn spawn(&self, own: &Path, uid: Option<u32>, config: &Path) -> Result<Running, String> {
+    async fn spawn(
+        &self,
+        own: &Path,
+        uid: Option<u32>,
+        config: &Path,
+        log: PathBuf,
+    ) -> Result<Running, String> {
         let name = match self.role {
             Role::DataPlane => "palisade-data",
             Role::Sidecar => "palisade-meter",
@@ -109,18 +125,19 @@ impl Order {
         let mut spawn = Spawn::new(program, own.to_owned());
         spawn.args = vec!["--config".into(), config.into()];
         (spawn.uid, spawn.gid) = (uid, uid);
-        spawn.stderr = Output::File(own.join("log"));
+        spawn.stderr = Output::File(log);
         if let Ok(level) = std::env::var(host::logs::LEVEL_VARIABLE) {
             spawn.env = vec![(host::logs::LEVEL_VARIABLE.into(), level.into())];
         }
         spawn.spawn().await.map_err(|error| error.to_string())
     }
 
-    /// Gets a one-time token for a process that has no identity, or whose identity is lost.
-    async fn give_token_if_wanted(&self, folders: &Folders) {
+    /// Gets a one-time token for a process that has no identity, or whose identity is lost, and says how long to
+    /// wait before its next wish is looked at.
+    async fn give_token_if_wanted(&self, folders: &Folders) -> Duration {
         let (own, _) = folders.own(self.role);
         if !wants_token(own) || own.join("enrol.token").symlink_metadata().is_ok() {
-            return;
+            return WISH_LOOK;
         }
         let kind = match self.role {
             Role::DataPlane => EnrolmentKind::DataPlane,
@@ -134,8 +151,9 @@ impl Order {
         };
         if let Err(why) = given {
             tracing::warn!(tenant = %self.tenant, role = ?self.role, why, "no enrolment token yet");
-            sleep(Duration::from_secs(1)).await;
+            return TOKEN_RETRY;
         }
+        TOKEN_EVERY
     }
 
     fn tell(&self, news: News) {
@@ -148,7 +166,8 @@ impl Order {
 async fn wait_for_url(ready: &Path) -> Option<String> {
     let until = Instant::now() + READY_WITHIN;
     while Instant::now() < until {
-        if let Ok(bytes) = host::files::read_bounded(ready, 4_096)
+        // The folder is the data plane's: what lies there may be anything.
+        if let Ok(bytes) = host::files::read_foreign(ready, READY_MAX)
             && let Ok(ready) = serde_json::from_slice::<serde_json::Value>(&bytes)
             && let Some(url) = ready.get("url").and_then(serde_json::Value::as_str)
         {

@@ -1,15 +1,17 @@
 //! The shell: asks what to run, carries out what the supervisor decides, reports what runs.
 
 use crate::config::{NodeConfig, OutOfBounds};
-use crate::folders::Folders;
+use crate::folders::{Folders, LOGS};
 use crate::known::{Known, KnownError};
 use crate::process::{self, News, Order};
 use crate::supervise::{Action, Ended, Role, Supervisor};
-use api::placement::{Placements, ReportPlacements, RunningPlacement, Walls};
+use crate::uplink::{Polls, Reports};
+use api::placement::Placements;
 use host::clock::Clock;
 use host::files::{self, DirLock, FileError, LockError};
-use serve::identity::{ControlPlane, ControlPlaneAt, Enrolment, IdentityError, WorkloadIdentity};
-use serve::outbox::{Outbox, Seen, deliver};
+use serve::client::CallError;
+use serve::identity::{ControlPlane, ControlPlaneAt, Enrolment, IdentityError, RenewalEnd, WorkloadIdentity};
+use serve::outbox::{Courier, Outbox, Seen};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,17 +20,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use wire::event::{EventKind, EventOutcome, Plane};
 
-/// The largest answer: 155 placements.
-const ANSWER_MAX: usize = 256 * 1024;
-
 /// Most bytes of the file of roots.
 const ROOTS_MAX: usize = 64 * 1024;
 
-/// A report goes out at least this often, so that silence means a dead node.
-const REPORT_EVERY: Duration = Duration::from_secs(10);
-
 /// How often the supervisor is asked what is due.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long the last report and the last events may take.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The first and the longest wait for enrolment.
 const ENROL_RETRY_MS: core::ops::RangeInclusive<u64> = 250..=10_000;
@@ -56,14 +55,28 @@ pub enum RunError {
     Stranger(SpiffeId),
 }
 
+/// Why a node ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to.
+    Stopped,
+    /// It was enrolled anew under another id and has to start again.
+    EnrolledAnew,
+}
+
 /// Supervises until `stop` resolves, then stops everything in order.
 ///
 /// # Errors
 /// [`RunError`] if it cannot start.
-pub async fn run(config: NodeConfig, clock: Clock, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+pub async fn run(
+    config: &NodeConfig,
+    clock: &Clock,
+    stop: impl Future<Output = ()>,
+) -> Result<End, RunError> {
     config.check()?;
     let own = config.state_dir.join("node");
     files::create_private_dir(&own)?;
+    files::create_private_dir(&own.join(LOGS))?;
     let _lock: DirLock = files::lock_dir(&own)?;
     let known = Known::load(&own)?;
     let roots = files::read_bounded(&config.control_plane_ca_file, ROOTS_MAX)?;
@@ -72,21 +85,23 @@ pub async fn run(config: NodeConfig, clock: Clock, stop: impl Future<Output = ()
     let enrolment = Enrolment { dir: own, at: at.clone(), token_file, public_key: None };
     tokio::pin!(stop);
     let identity = tokio::select! {
-        identity = obtain(&enrolment, &clock) => identity?,
-        () = &mut stop => return Ok(()),
+        identity = obtain(&enrolment, clock) => identity?,
+        () = &mut stop => return Ok(End::Stopped),
     };
     let Workload::Node(id) = identity.spiffe().workload() else {
         return Err(RunError::Stranger(identity.spiffe().clone()));
     };
     let control_plane = identity.control_plane(&at)?;
-    let mut node = Node::new(config, clock.clone(), control_plane.clone(), id, known);
-    tokio::select! {
-        _enrolled_anew = identity.keep_renewed(&enrolment, &control_plane, &clock) => {}
-        () = node.supervise() => {}
-        () = &mut stop => {}
-    }
+    let mut node = Node::new(config.clone(), clock.clone(), &control_plane, id, known);
+    let end = tokio::select! {
+        end = identity.keep_renewed(&enrolment, &control_plane, clock) => match end {
+            RenewalEnd::EnrolledAnew => End::EnrolledAnew,
+        },
+        never = node.supervise() => match never {},
+        () = &mut stop => End::Stopped,
+    };
     node.end().await;
-    Ok(())
+    Ok(end)
 }
 
 /// Gets the identity, and waits for as long as the control plane cannot be reached or there is no token.
@@ -114,28 +129,31 @@ struct Node {
     stops: BTreeMap<(TenantId, Role), oneshot::Sender<()>>,
     news: mpsc::UnboundedReceiver<News>,
     tell: mpsc::UnboundedSender<News>,
-    events: Outbox,
-    reported: Option<(Vec<RunningPlacement>, Instant)>,
+    polls: Polls,
+    reports: Reports,
+    events: Courier,
     begun: Instant,
     /// Whether the last question went unanswered, so that it is told once.
     deaf: bool,
 }
 
 impl Node {
-    fn new(config: NodeConfig, clock: Clock, control_plane: ControlPlane, id: NodeId, known: Known) -> Self {
+    fn new(config: NodeConfig, clock: Clock, control_plane: &ControlPlane, id: NodeId, known: Known) -> Self {
         let (tell, news) = mpsc::unbounded_channel();
+        let outbox = Outbox::new(Plane::Node, format!("node/{id}"));
         Self {
             supervisor: Supervisor::new(known.tenants(id)),
+            polls: Polls::new(control_plane.clone(), config.poll_ms),
+            reports: Reports::new(control_plane.clone()),
+            events: Courier::new(outbox, control_plane.clone()),
+            control_plane: control_plane.clone(),
             config: Arc::new(config),
             clock,
-            control_plane,
             id,
             known,
             stops: BTreeMap::new(),
             news,
             tell,
-            events: Outbox::new(Plane::Node, format!("node/{id}")),
-            reported: None,
             begun: Instant::now(),
             deaf: false,
         }
@@ -147,27 +165,24 @@ impl Node {
     }
 
     /// Asks, acts and reports, for ever.
-    async fn supervise(&mut self) {
-        let every = |period| {
-            let mut ticks = interval(period);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            ticks
-        };
-        let (mut polls, mut looks) = (every(Duration::from_millis(self.config.poll_ms)), every(LOOK));
+    async fn supervise(&mut self) -> core::convert::Infallible {
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.act();
+            let running = self.supervisor.running();
             tokio::select! {
                 Some(news) = self.news.recv() => self.hear(news),
-                _ = polls.tick() => self.ask().await,
+                answer = self.polls.answer() => self.place(answer),
+                () = self.reports.tell(&running) => {}
+                () = self.events.carry(|| self.clock.now()) => {}
                 _ = looks.tick() => {}
             }
-            self.act();
-            self.report().await;
-            self.send_events().await;
         }
     }
 
-    async fn ask(&mut self) {
-        match self.control_plane.get::<Placements>("/v1/placements", ANSWER_MAX).await {
+    fn place(&mut self, answer: Result<Placements, CallError>) {
+        match answer {
             Ok(answer) => {
                 self.supervisor.place(&answer.placements, self.now());
                 self.deaf = false;
@@ -254,31 +269,22 @@ impl Node {
     }
 
     fn remove(&mut self, tenant: TenantId) {
-        let removed = self.known.slot(tenant, self.id).map(|slot| Folders::of(&self.config, tenant, slot));
-        let removed = removed.map_err(|error| error.to_string());
-        let removed = removed.and_then(|folders| folders.remove().map_err(|error| error.to_string()));
-        if let Err(why) = &removed {
-            tracing::error!(%tenant, why, "a deleted tenant's folders stay for now");
-        }
-        let _open = self.tell.send(News::Removed(tenant, removed.is_ok()));
-    }
-
-    /// Reports what runs, when it changed and every now and then.
-    async fn report(&mut self) {
-        let running = self.supervisor.running();
-        let is_new = match &self.reported {
-            None => true,
-            Some((last, at)) => *last != running || at.elapsed() >= REPORT_EVERY,
+        let folders = match self.known.slot(tenant, self.id) {
+            Ok(slot) => Folders::of(&self.config, tenant, slot),
+            Err(error) => {
+                tracing::error!(%tenant, %error, "a deleted tenant's folders stay for now");
+                return self.supervisor.not_removed(tenant, self.now());
+            }
         };
-        if !is_new {
-            return;
-        }
-        let walls = Walls { own_uids: host::process::is_root(), own_networks: false };
-        let body = ReportPlacements { running: running.clone(), walls };
-        match self.control_plane.post::<()>("/v1/placements/report", &body, ANSWER_MAX).await {
-            Ok(()) => self.reported = Some((running, Instant::now())),
-            Err(error) => tracing::debug!(%error, "what runs could not be reported"),
-        }
+        let tell = self.tell.clone();
+        // A journal may be large, and everybody else's processes are looked after meanwhile.
+        tokio::task::spawn_blocking(move || {
+            let removed = folders.remove();
+            if let Err(error) = &removed {
+                tracing::error!(%tenant, %error, "a deleted tenant's folders stay for now");
+            }
+            let _gone = tell.send(News::Removed(tenant, removed.is_ok()));
+        });
     }
 
     fn note(&mut self, tenant: TenantId, role: Role, outcome: EventOutcome, reason: &str) {
@@ -297,17 +303,6 @@ impl Node {
         });
     }
 
-    async fn send_events(&mut self) {
-        if self.events.is_empty() || self.deaf {
-            return;
-        }
-        let batch = self.events.batch();
-        match deliver(&self.control_plane, &batch).await {
-            Ok(()) => self.events.delivered(self.clock.now()),
-            Err(error) => tracing::debug!(%error, "events wait"),
-        }
-    }
-
     /// Stops everything: each tenant's data plane first, then its sidecar, which meters the rest.
     async fn end(mut self) {
         self.supervisor.end();
@@ -321,10 +316,14 @@ impl Node {
             }
         }
         let last_words = async {
-            self.report().await;
-            self.send_events().await;
+            if !self.reports.are_told(&[]) {
+                self.reports.tell(&[]).await;
+            }
+            while !self.events.is_empty() {
+                self.events.carry(|| self.clock.now()).await;
+            }
         };
-        let _heard_or_not = tokio::time::timeout(Duration::from_secs(2), last_words).await;
+        let _heard_or_not = tokio::time::timeout(FAREWELL, last_words).await;
     }
 }
 

@@ -65,6 +65,11 @@ pub enum Notice {
     },
     /// The runtime's counters cannot be right.
     Sample(SampleFault),
+    /// Somebody else than the data plane answers on the metering socket.
+    ForeignPeer {
+        /// Who.
+        uid: u32,
+    },
     /// The control plane refused a heartbeat.
     Refused {
         /// Its counter.

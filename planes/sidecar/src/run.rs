@@ -8,8 +8,8 @@ pub use start::RunError;
 
 use crate::config::MeterConfig;
 use crate::disk::FileDisk;
-use crate::metering::{Metering, MeteringError};
-use crate::sample::sample;
+use crate::metering::{Metering, MeteringError, Notice};
+use crate::sample::{SampleError, sample};
 use delivery::Delivery;
 use events::Events;
 use host::clock::Clock;
@@ -57,10 +57,10 @@ pub async fn run(
         clock: clock.clone(),
         metering,
         delivery: Delivery::new(control_plane.clone()),
-        events: Events::new(config.tenant, &identity, control_plane.clone()),
+        events: Events::new(config.tenant, &identity, control_plane.clone(), clock.clone()),
         blind: false,
     };
-    sidecar.events.note_all(notices, clock.now());
+    sidecar.events.note_all(notices);
     let end = tokio::select! {
         end = identity.keep_renewed(&enrolment, &control_plane, clock) => match end {
             RenewalEnd::EnrolledAnew => End::EnrolledAnew,
@@ -100,37 +100,38 @@ impl Sidecar {
                 biased;
                 _ = samples.tick() => self.sample().await,
                 _ = beats.tick() => self.swear()?,
-                () = self.delivery.is_due(), if !self.metering.is_settled() => {}
-                () = self.events.are_due() => self.events.deliver(self.clock.now()).await,
-            }
-            if !self.metering.is_settled() && self.delivery.may_try() {
-                let notices = self.delivery.deliver(&mut self.metering).await?;
-                self.events.note_all(notices, self.clock.now());
+                answered = self.delivery.answered(&self.metering) => {
+                    let notices = self.delivery.take(answered?, &mut self.metering)?;
+                    self.events.note_all(notices);
+                }
+                () = self.events.carry() => {}
             }
         }
     }
 
     async fn sample(&mut self) {
-        match sample(&self.socket, self.data_plane_uid).await {
+        let error = match sample(&self.socket, self.data_plane_uid).await {
             Ok(sample) => {
-                let faults = self.metering.observe(&sample);
-                self.events.note_all(faults, self.clock.now());
+                self.events.note_all(self.metering.observe(&sample));
                 self.blind = false;
+                return;
             }
-            Err(error) => {
-                if !self.blind {
-                    tracing::warn!(%error, "the runtime's counters cannot be read; the last ones are sworn to");
-                }
-                self.blind = true;
+            Err(error) => error,
+        };
+        if !self.blind {
+            tracing::warn!(%error, "the runtime's counters cannot be read; the last ones are sworn to");
+            if let SampleError::ForeignPeer { found, .. } = error {
+                self.events.note_all(vec![Notice::ForeignPeer { uid: found }]);
             }
         }
+        self.blind = true;
     }
 
     /// Swears to what was counted. A disk that refuses is tried again at the next heartbeat: nothing is sent
     /// that is not synced, and totals are cumulative.
     fn swear(&mut self) -> Result<(), MeteringError> {
         match self.metering.beat(self.clock.now(), Integrity::UNCHECKED) {
-            Ok(notices) => self.events.note_all(notices, self.clock.now()),
+            Ok(notices) => self.events.note_all(notices),
             Err(MeteringError::Journal(error)) => tracing::error!(%error, "a heartbeat could not be kept"),
             Err(error) => return Err(error),
         }
@@ -144,13 +145,15 @@ impl Sidecar {
         let last = async {
             while !self.metering.is_settled() {
                 let before = self.delivery.failures();
-                let notices = self.delivery.deliver(&mut self.metering).await?;
-                self.events.note_all(notices, self.clock.now());
+                let answered = self.delivery.answered(&self.metering).await?;
+                self.events.note_all(self.delivery.take(answered, &mut self.metering)?);
                 if self.delivery.failures() > before {
                     break;
                 }
             }
-            self.events.deliver(self.clock.now()).await;
+            if !self.events.is_empty() {
+                self.events.carry().await;
+            }
             Ok(())
         };
         // What is not delivered by then waits in the journal.

@@ -1,8 +1,9 @@
-//! Delivering: oldest first, in batches, with patience.
+//! Delivering: oldest first, in batches, with patience, and beside everything else that the sidecar does.
 
 use crate::disk::Disk;
 use crate::metering::{Metering, MeteringError, Notice, Outgoing};
 use api::heartbeat::{DeliverHeartbeats, HeartbeatReceipts};
+use core::pin::Pin;
 use serve::client::CallError;
 use serve::identity::ControlPlane;
 use std::time::Duration;
@@ -22,21 +23,24 @@ pub(super) struct Delivery {
     to: ControlPlane,
     next_try: Instant,
     failures: u32,
+    under_way: Option<UnderWay>,
+}
+
+/// A delivery that has no answer yet.
+struct UnderWay {
+    batch: Vec<Outgoing>,
+    answer: Pin<Box<dyn Future<Output = Result<HeartbeatReceipts, CallError>> + Send>>,
+}
+
+/// A delivery with what came of it.
+pub(super) struct Answered {
+    batch: Vec<Outgoing>,
+    answer: Result<HeartbeatReceipts, CallError>,
 }
 
 impl Delivery {
     pub(super) fn new(to: ControlPlane) -> Self {
-        Self { to, next_try: Instant::now(), failures: 0 }
-    }
-
-    /// Waits until the next try may be made.
-    pub(super) async fn is_due(&self) {
-        sleep_until(self.next_try).await;
-    }
-
-    /// Whether a try may be made now.
-    pub(super) fn may_try(&self) -> bool {
-        Instant::now() >= self.next_try
+        Self { to, next_try: Instant::now(), failures: 0, under_way: None }
     }
 
     /// Deliveries in a row that failed.
@@ -44,45 +48,74 @@ impl Delivery {
         self.failures
     }
 
-    /// Delivers the next batch and takes the answer in. A delivery without an answer goes out again, the same
-    /// bytes, after a while.
-    pub(super) async fn deliver<D: Disk>(
+    /// Delivers the next batch; waits for as long as there is none. A call that is dropped before it resolves
+    /// takes up the same delivery the next time.
+    pub(super) async fn answered<D: Disk>(
         &mut self,
+        metering: &Metering<D>,
+    ) -> Result<Answered, MeteringError> {
+        if self.under_way.is_none() {
+            if metering.is_settled() {
+                core::future::pending::<()>().await;
+            }
+            sleep_until(self.next_try).await;
+        }
+        let under_way = match &mut self.under_way {
+            Some(under_way) => under_way,
+            none => none.insert(UnderWay::begin(&self.to, metering.batch(BATCH_MAX)?)),
+        };
+        let answer = under_way.answer.as_mut().await;
+        let batch = core::mem::take(&mut under_way.batch);
+        self.under_way = None;
+        Ok(Answered { batch, answer })
+    }
+
+    /// Takes an answer in. A delivery without one goes out again, the same bytes, after a while.
+    pub(super) fn take<D: Disk>(
+        &mut self,
+        answered: Answered,
         metering: &mut Metering<D>,
     ) -> Result<Vec<Notice>, MeteringError> {
-        let batch = metering.batch(BATCH_MAX)?;
-        let body = DeliverHeartbeats { heartbeats: batch.iter().map(|beat| beat.envelope.clone()).collect() };
-        let answer: Result<HeartbeatReceipts, CallError> =
-            self.to.post("/v1/heartbeats/batch", &body, ANSWER_MAX).await;
+        let Answered { batch, answer } = answered;
         match answer {
             Ok(answer) if answer.receipts.len() == batch.len() => {
                 self.failures = 0;
                 metering.settle(&batch, &answer.receipts, &answer.nonce)
             }
-            Ok(_) => Ok(self.failed(metering, "an answer with another number of receipts")),
-            Err(CallError::Problem(problem, status)) if status.is_client_error() && is_final(status) => {
-                tracing::error!(%problem, "the control plane does not read this sidecar's heartbeats");
-                Ok(self.unread(metering, &batch, &problem.code))
+            Ok(_) => {
+                self.failed(metering, "an answer with another number of receipts");
+                Ok(Vec::new())
             }
-            Err(error) => Ok(self.failed(metering, &error.to_string())),
+            Err(CallError::Problem(problem, status)) if is_final(status) => {
+                tracing::error!(%problem, "the control plane does not read this sidecar's heartbeats");
+                self.failed(metering, &problem.code);
+                // Refused whole for its form, it would be refused again for ever: the oldest is given up, and
+                // its totals are in the next one.
+                Ok(batch.first().map(|oldest| metering.give_up(oldest, &problem.code)).into_iter().collect())
+            }
+            Err(error) => {
+                self.failed(metering, &error.to_string());
+                Ok(Vec::new())
+            }
         }
     }
 
-    /// A delivery that is refused whole for its form would be refused again for ever: its oldest heartbeat is
-    /// given up, and its totals are in the next one.
-    fn unread<D: Disk>(&mut self, metering: &mut Metering<D>, batch: &[Outgoing], code: &str) -> Vec<Notice> {
-        self.failed(metering, code);
-        batch.first().map(|oldest| metering.give_up(oldest, code)).into_iter().collect()
-    }
-
-    fn failed<D: Disk>(&mut self, metering: &mut Metering<D>, why: &str) -> Vec<Notice> {
+    fn failed<D: Disk>(&mut self, metering: &mut Metering<D>, why: &str) {
         metering.not_delivered();
         let doublings = self.failures.min(16);
         let wait_ms = RETRY_MS.start().saturating_mul(1 << doublings).min(*RETRY_MS.end());
         self.failures = self.failures.saturating_add(1);
         self.next_try = Instant::now() + Duration::from_millis(wait_ms);
         tracing::warn!(why, wait_ms, "heartbeats wait");
-        Vec::new()
+    }
+}
+
+impl UnderWay {
+    fn begin(to: &ControlPlane, batch: Vec<Outgoing>) -> Self {
+        let body = DeliverHeartbeats { heartbeats: batch.iter().map(|beat| beat.envelope.clone()).collect() };
+        let to = to.clone();
+        let answer = async move { to.post("/v1/heartbeats/batch", &body, ANSWER_MAX).await };
+        Self { batch, answer: Box::pin(answer) }
     }
 }
 

@@ -1,39 +1,35 @@
 //! What the sidecar tells beside its heartbeats: security events, bounded, at least once.
 
 use crate::metering::Notice;
+use host::clock::Clock;
 use meter::SampleFault;
 use serve::identity::{ControlPlane, WorkloadIdentity};
-use serve::outbox::{Outbox, Seen, deliver};
-use std::time::Duration;
-use terms::{TenantId, Timestamp};
-use tokio::time::{Instant, sleep_until};
+use serve::outbox::{Courier, Outbox, Seen};
+use terms::TenantId;
 use wire::event::{EventKind, EventOutcome, Plane};
-
-/// How long to wait after a delivery that failed.
-const RETRY: Duration = Duration::from_secs(5);
 
 /// The sidecar's events on their way.
 pub(super) struct Events {
     tenant: TenantId,
     resource: String,
-    outbox: Outbox,
-    to: ControlPlane,
-    next_try: Instant,
+    clock: Clock,
+    courier: Courier,
 }
 
 impl Events {
-    pub(super) fn new(tenant: TenantId, identity: &WorkloadIdentity, to: ControlPlane) -> Self {
+    pub(super) fn new(tenant: TenantId, identity: &WorkloadIdentity, to: ControlPlane, clock: Clock) -> Self {
         let actor = identity.spiffe().to_string();
         let resource = format!("workload/{actor}");
-        Self { tenant, resource, outbox: Outbox::new(Plane::Sidecar, actor), to, next_try: Instant::now() }
+        let courier = Courier::new(Outbox::new(Plane::Sidecar, actor), to);
+        Self { tenant, resource, clock, courier }
     }
 
-    pub(super) fn note_all(&mut self, notices: Vec<Notice>, now: Timestamp) {
+    pub(super) fn note_all(&mut self, notices: Vec<Notice>) {
         for notice in notices {
             let (kind, reason, count) = described(&notice);
             tracing::warn!(?notice, "noticed");
-            self.outbox.push(Seen {
-                time: now,
+            self.courier.push(Seen {
+                time: self.clock.now(),
                 kind,
                 resource: self.resource.clone(),
                 tenant: Some(self.tenant),
@@ -44,27 +40,14 @@ impl Events {
         }
     }
 
-    /// Waits until there is something to deliver and a try may be made.
-    pub(super) async fn are_due(&self) {
-        if self.outbox.is_empty() {
-            core::future::pending::<()>().await;
-        }
-        sleep_until(self.next_try).await;
+    pub(super) fn is_empty(&self) -> bool {
+        self.courier.is_empty()
     }
 
-    /// Delivers what waits.
-    pub(super) async fn deliver(&mut self, now: Timestamp) {
-        if self.outbox.is_empty() {
-            return;
-        }
-        let batch = self.outbox.batch();
-        match deliver(&self.to, &batch).await {
-            Ok(()) => self.outbox.delivered(now),
-            Err(error) => {
-                tracing::warn!(%error, "events wait");
-                self.next_try = Instant::now() + RETRY;
-            }
-        }
+    /// Delivers what waits, for as long as it is polled; see [`Courier::carry`].
+    pub(super) async fn carry(&mut self) {
+        let clock = &self.clock;
+        self.courier.carry(|| clock.now()).await;
     }
 }
 
@@ -88,6 +71,7 @@ fn described(notice: &Notice) -> (EventKind, String, u64) {
         Notice::Sample(SampleFault::EpochCameBack(_)) => {
             (EventKind::MeteringAnomaly, "sample.epoch_came_back".to_owned(), 1)
         }
+        Notice::ForeignPeer { .. } => (EventKind::MeteringAnomaly, "sample.foreign_peer".to_owned(), 1),
         Notice::Refused { code, .. } => (EventKind::HeartbeatRefused, code.clone(), 1),
     }
 }

@@ -7,7 +7,7 @@ use crate::metering::{Metering, MeteringError, Notice};
 use host::clock::Clock;
 use host::files::{self, DirLock, FileError, LockError};
 use serve::identity::{ControlPlane, ControlPlaneAt, Enrolment, IdentityError, WorkloadIdentity};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use terms::{SidecarId, SpiffeId, TenantId, Workload};
 
@@ -46,6 +46,12 @@ pub enum RunError {
     /// The journal's file cannot be opened.
     #[error("the metering journal cannot be opened: {0}")]
     Journal(#[from] std::io::Error),
+    /// The sidecar is enrolled, and its journal is not there.
+    #[error(
+        "`{}` is missing though this sidecar is enrolled: starting over would repeat its counters, which is how a forgery looks; remove the folder to enrol a new sidecar, which meters the data plane's whole journal anew",
+        .0.display()
+    )]
+    JournalMissing(PathBuf),
     /// Metering cannot go on.
     #[error(transparent)]
     Metering(#[from] MeteringError),
@@ -68,18 +74,25 @@ pub(super) async fn start(config: &MeterConfig, clock: &Clock) -> Result<Started
     let lock = files::lock_dir(&config.state_dir)?;
     let roots = files::read_bounded(&config.control_plane_ca_file, ROOTS_MAX)?;
     let at = ControlPlaneAt::new(&config.control_plane_url, &String::from_utf8_lossy(&roots))?;
-    let is_enrolled = WorkloadIdentity::load(&config.state_dir)?.is_some();
-    let key = if is_enrolled { key::load(&config.state_dir)? } else { key::load_or_make(&config.state_dir)? };
+    let kept = WorkloadIdentity::load(&config.state_dir)?;
+    // Key and journal are there before anybody knows this sidecar; from then on they are never made anew.
+    let (key, journal) = match kept {
+        Some(_) => (key::load(&config.state_dir)?, journal(&config.state_dir)?),
+        None => (key::load_or_make(&config.state_dir)?, journal_or_new(&config.state_dir)?),
+    };
     let enrolment = Enrolment {
         dir: config.state_dir.clone(),
         at: at.clone(),
         token_file: config.enrol_token_file.clone(),
         public_key: Some(key.public_key()),
     };
-    let identity = obtain(&enrolment, clock).await?;
+    let identity = match kept {
+        // An expired one still says who swears: metering goes on while it is renewed.
+        Some(expired) if expired.validity().not_after <= clock.now() => expired,
+        Some(_) | None => obtain(&enrolment, clock).await?,
+    };
     let sidecar = own_id(&identity, config.tenant)?;
-    let disk = FileDisk::open(&made(&config.state_dir)?)?;
-    let (metering, notices) = Metering::open(disk, key, sidecar, config.tenant)?;
+    let (metering, notices) = Metering::open(FileDisk::open(&journal)?, key, sidecar, config.tenant)?;
     let control_plane = identity.control_plane(&at)?;
     Ok(Started { lock, metering, notices, identity, enrolment, control_plane })
 }
@@ -107,8 +120,14 @@ fn own_id(identity: &WorkloadIdentity, tenant: TenantId) -> Result<SidecarId, Ru
     }
 }
 
-/// The journal's path; the file is made if it is not there.
-fn made(dir: &Path) -> Result<std::path::PathBuf, FileError> {
+/// The journal of a sidecar that is enrolled.
+fn journal(dir: &Path) -> Result<PathBuf, RunError> {
+    let path = dir.join(JOURNAL);
+    if path.symlink_metadata().is_ok() { Ok(path) } else { Err(RunError::JournalMissing(path)) }
+}
+
+/// The journal of a sidecar that is about to enrol; an empty one if there is none.
+fn journal_or_new(dir: &Path) -> Result<PathBuf, RunError> {
     let path = dir.join(JOURNAL);
     if path.symlink_metadata().is_err() {
         files::write_private_atomically(&path, &[])?;
