@@ -1,16 +1,21 @@
 //! A site: `palisade up` in a folder of its own, stopped and removed at the end of the trial.
 
-use crate::Api;
+use crate::guard::Guard;
+use crate::{Api, Process, Raw, running_in, signal, wait_until};
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use std::fs::File;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 /// How long a site may take to come up: far more than a newcomer should wait, for noisy machines.
-const READY: Duration = Duration::from_secs(60);
+pub const READY: Duration = Duration::from_secs(60);
+
+/// How long a site may take to stop: as long as its parts are given, one after the other.
+const STOPPED: Duration = Duration::from_secs(45);
 
 /// How a site is started.
 #[derive(Debug, Clone)]
@@ -21,26 +26,29 @@ pub struct Options {
     pub heartbeat_interval_ms: u64,
     /// Further arguments of `palisade up`.
     pub arguments: Vec<String>,
+    /// Which ports: any, or those that were there before or are the default.
+    pub any_port: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { demo: true, heartbeat_interval_ms: 500, arguments: Vec::new() }
+        Self { demo: true, heartbeat_interval_ms: 500, arguments: Vec::new(), any_port: true }
     }
 }
 
 /// A running site.
+#[derive(Debug)]
 pub struct Site {
-    folder: TempDir,
+    folder: PathBuf,
     options: Options,
     up: Option<Child>,
     ready: Ready,
-    /// The API, with the operator's token.
-    pub api: Api,
+    /// Dropped last: it removes the folder.
+    _guard: Guard,
 }
 
 /// What `--ready-file` says.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Ready {
     control_plane_url: String,
@@ -64,22 +72,38 @@ pub struct DataPlane {
 }
 
 impl Site {
+    /// A folder for a site that is not started yet.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn prepare(options: Options) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("palisade-trial-").tempdir()?.keep();
+        let guard = Guard::new(&folder)?;
+        // As root, each zone runs under a user id of its own, which has to get into its folder.
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o711))?;
+        Ok(Self { folder, options, up: None, ready: Ready::default(), _guard: guard })
+    }
+
     /// Starts a site in a fresh folder and waits until it is ready.
     ///
     /// # Errors
     /// When it does not come up; the error holds what it said.
     pub async fn up(options: Options) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("palisade-trial-").tempdir()?;
-        open_for_other_users(folder.path())?;
-        let (up, ready) = start(folder.path(), &options).await?;
-        let api = Api::connect(&ready.control_plane_url, &ready.ca_cert_file, &ready.operator_token_file)?;
-        Ok(Self { folder, options, up: Some(up), ready, api })
+        let mut site = Self::prepare(options)?;
+        site.again().await?;
+        Ok(site)
+    }
+
+    /// The folder of everything that belongs to the trial.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The state directory.
     #[must_use]
     pub fn state(&self) -> PathBuf {
-        self.folder.path().join("state")
+        self.folder.join("state")
     }
 
     /// The control plane's URL.
@@ -94,23 +118,72 @@ impl Site {
         &self.ready.ca_cert_file
     }
 
+    /// The file of the operator's token.
+    #[must_use]
+    pub fn token_file(&self) -> &Path {
+        &self.ready.operator_token_file
+    }
+
+    /// A client of the API with the operator's token. Each trial needs its own: connections end with the
+    /// runtime that opened them.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn api(&self) -> Result<Api> {
+        Api::connect(self.url(), self.ca_file(), self.token_file())
+    }
+
+    /// A client of the API that calls from `source`, without a credential.
+    ///
+    /// # Errors
+    /// As [`Raw::new`].
+    pub fn raw(&self, source: Ipv4Addr) -> Result<Raw> {
+        Raw::new(self.url(), self.ca_file(), source)
+    }
+
     /// The data planes that ran when the site became ready.
     #[must_use]
     pub fn data_planes(&self) -> &[DataPlane] {
         &self.ready.data_planes
     }
 
-    /// The process of `palisade up`.
+    /// What `palisade up` said, over all its runs.
     #[must_use]
-    pub fn pid(&self) -> Option<u32> {
-        self.up.as_ref().map(Child::id)
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.folder.join("up.log")).unwrap_or_default()
+    }
+
+    /// Every process that runs in the site's folder.
+    #[must_use]
+    pub fn processes(&self) -> Vec<Process> {
+        running_in(&self.folder)
+    }
+
+    /// The process of a program that runs once, such as `palisade-control`.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pid_of(&self, name: &str) -> Result<u32> {
+        let found = self.processes().into_iter().find(|process| process.name == name);
+        Ok(found.with_context(|| format!("{name} does not run"))?.pid)
+    }
+
+    /// A folder or file of the state directory whose name begins with `prefix`, such as `data-`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn state_of(&self, prefix: &str) -> Result<PathBuf> {
+        let names = std::fs::read_dir(self.state())?.flatten();
+        let mut found = names.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
+        Ok(found.next().with_context(|| format!("there is no {prefix}* in the state directory"))?.path())
     }
 
     /// A `palisade` command against this site.
     #[must_use]
     pub fn palisade(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("palisade"));
-        command.arg("--state-dir").arg(self.state()).args(arguments).stdin(Stdio::null());
+        command.arg("--state-dir").arg(self.state()).args(arguments);
+        command.current_dir(&self.folder).stdin(Stdio::null());
         command
     }
 
@@ -131,63 +204,118 @@ impl Site {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// Stops the site as Ctrl-C does, and waits until all its processes have ended.
+    /// The `palisade up` of this site, not started yet.
+    #[must_use]
+    pub fn up_command(&self) -> Command {
+        let mut command = self.palisade(&["up", "--ready-file"]);
+        command.arg(self.ready_file());
+        if self.options.any_port {
+            command.args(["--data-plane-port", "0", "--control-plane-addr", "127.0.0.1:0"]);
+        }
+        command.arg("--heartbeat-interval-ms").arg(self.options.heartbeat_interval_ms.to_string());
+        if self.options.demo {
+            command.arg("--demo");
+        }
+        command.args(&self.options.arguments);
+        command
+    }
+
+    /// Starts the site, or starts it again on the same state directory, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not come up; the error holds what it said.
+    pub async fn again(&mut self) -> Result<()> {
+        self.stop().await?;
+        let _not_there = std::fs::remove_file(self.ready_file());
+        let log = File::options().create(true).append(true).open(self.folder.join("up.log"))?;
+        let mut command = self.up_command();
+        command.stdout(log.try_clone()?).stderr(log);
+        self.up = Some(command.spawn().context("`palisade` is not built: cargo build --workspace --bins")?);
+        let ready = wait_until(READY, async || self.ready_file().is_file() || self.has_ended()).await;
+        if !ready || self.has_ended() {
+            bail!("`palisade up` did not become ready:\n{}", self.said());
+        }
+        self.ready = serde_json::from_slice(&std::fs::read(self.ready_file())?)?;
+        Ok(())
+    }
+
+    /// Starts `palisade up`, which has to fail, and gives its exit code and what it said.
+    ///
+    /// # Errors
+    /// When it comes up, or does not end.
+    pub async fn up_fails(&mut self) -> Result<(i32, String)> {
+        let path = self.folder.join("failed.log");
+        let log = File::create(&path)?;
+        let mut child = self.up_command().stdout(log.try_clone()?).stderr(log).spawn()?;
+        let ended = wait_until(READY, async || matches!(child.try_wait(), Ok(Some(_)))).await;
+        let said = std::fs::read_to_string(&path)?;
+        if !ended {
+            child.kill()?;
+            bail!("`palisade up` was to fail and runs:\n{said}");
+        }
+        Ok((child.wait()?.code().unwrap_or(-1), said))
+    }
+
+    /// Stops the site as Ctrl-C does, and waits until it has ended.
     ///
     /// # Errors
     /// When it does not stop in time.
     pub async fn stop(&mut self) -> Result<()> {
         let Some(mut up) = self.up.take() else { return Ok(()) };
         signal(up.id(), "INT")?;
-        let ended = wait_until(Duration::from_secs(30), || {
-            let seen = matches!(up.try_wait(), Ok(Some(_)));
-            async move { seen }
-        })
-        .await;
-        if !ended {
+        if !wait_until(STOPPED, async || matches!(up.try_wait(), Ok(Some(_)))).await {
             up.kill()?;
-            bail!("`palisade up` did not stop within 30 s of Ctrl-C");
+            bail!("`palisade up` did not stop within {STOPPED:?} of Ctrl-C");
         }
         Ok(())
     }
 
-    /// Starts the site again on the same state directory.
+    /// Kills `palisade up` itself, as no signal that it can catch would.
     ///
     /// # Errors
-    /// As [`Site::up`].
-    pub async fn again(&mut self) -> Result<()> {
-        self.stop().await?;
-        let (up, ready) = start(self.folder.path(), &self.options).await?;
-        self.api = Api::connect(&ready.control_plane_url, &ready.ca_cert_file, &ready.operator_token_file)?;
-        (self.up, self.ready) = (Some(up), ready);
+    /// When it does not run.
+    pub fn kill_up(&mut self) -> Result<()> {
+        let mut up = self.up.take().context("it does not run")?;
+        up.kill()?;
+        up.wait()?;
         Ok(())
+    }
+
+    /// Kills a process of the site and waits until another one of the same program runs.
+    ///
+    /// # Errors
+    /// When none comes.
+    pub async fn kill_and_wait_for_another(&self, name: &str) -> Result<()> {
+        let killed = self.pid_of(name)?;
+        signal(killed, "KILL")?;
+        let runs = async || self.pid_of(name).is_ok_and(|pid| pid != killed);
+        match wait_until(READY, runs).await {
+            true => Ok(()),
+            false => bail!("no other {name} was started:\n{}", self.said()),
+        }
+    }
+
+    fn ready_file(&self) -> PathBuf {
+        self.folder.join("ready.json")
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.up.as_mut().is_none_or(|up| !matches!(up.try_wait(), Ok(None)))
     }
 }
 
 impl Drop for Site {
     fn drop(&mut self) {
-        if let Some(mut up) = self.up.take() {
-            // Whatever happened in the trial, nothing of it may stay: its children end with it (PDEATHSIG).
-            let _already_gone = signal(up.id(), "TERM");
-            let until = Instant::now() + Duration::from_secs(15);
-            while Instant::now() < until {
-                if matches!(up.try_wait(), Ok(Some(_))) {
-                    return;
-                }
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            let _already_gone = up.kill();
-            let _already_gone = up.wait();
+        let Some(mut up) = self.up.take() else { return };
+        // In order first, so that the trial ends as a site does; the guard takes what is left.
+        let _already_gone = signal(up.id(), "TERM");
+        let until = Instant::now() + Duration::from_secs(15);
+        while Instant::now() < until && matches!(up.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(50));
         }
+        let _already_gone = up.kill();
+        let _already_gone = up.wait();
     }
-}
-
-/// Sends a signal by name (`KILL`, `TERM`, `STOP`) to a process.
-///
-/// # Errors
-/// When `kill` cannot be run.
-pub fn signal(pid: u32, name: &str) -> Result<()> {
-    Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status()?;
-    Ok(())
 }
 
 /// One of the built binaries: those of this build, whose folder the test binary is in.
@@ -196,56 +324,4 @@ pub fn program(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
     let folder = own.ancestors().find(|folder| folder.join(name).is_file());
     folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name))
-}
-
-/// Looks each 50 ms until `is_so`, for at most `limit`. Says whether it came to be.
-pub async fn wait_until<F: Future<Output = bool>>(limit: Duration, mut is_so: impl FnMut() -> F) -> bool {
-    let until = Instant::now() + limit;
-    loop {
-        if is_so().await {
-            return true;
-        }
-        if Instant::now() >= until {
-            return false;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-async fn start(folder: &Path, options: &Options) -> Result<(Child, Ready)> {
-    let (ready_file, log) = (folder.join("ready.json"), folder.join("up.log"));
-    let _not_there = std::fs::remove_file(&ready_file);
-    let mut command = Command::new(program("palisade"));
-    command.arg("up").arg("--state-dir").arg(folder.join("state")).arg("--ready-file").arg(&ready_file);
-    command.args(["--data-plane-port", "0", "--control-plane-addr", "127.0.0.1:0"]);
-    command.arg("--heartbeat-interval-ms").arg(options.heartbeat_interval_ms.to_string());
-    if options.demo {
-        command.arg("--demo");
-    }
-    command.args(&options.arguments);
-    let said = File::options().create(true).append(true).open(&log)?;
-    command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said);
-    let mut up = command.spawn().context("`palisade` is not built: cargo build --workspace --bins")?;
-    let mut ended = false;
-    let ready = wait_until(READY, || {
-        ended = matches!(up.try_wait(), Ok(Some(_)));
-        let seen = ready_file.is_file() || ended;
-        async move { seen }
-    })
-    .await;
-    if !ready || ended {
-        let _already_gone = up.kill();
-        let _already_gone = up.wait();
-        bail!("`palisade up` did not become ready:\n{}", std::fs::read_to_string(&log).unwrap_or_default());
-    }
-    let ready = serde_json::from_slice(&std::fs::read(&ready_file)?)?;
-    Ok((up, ready))
-}
-
-/// As root, each zone runs under a user id of its own, which has to get into its folder.
-#[cfg(unix)]
-fn open_for_other_users(folder: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711))?;
-    Ok(())
 }

@@ -1,0 +1,12 @@
+//! The whole system from outside: what newcomers, operators, auditors and attackers meet.
+//!
+//! Needs the binaries (`cargo build --workspace --bins`) and, for proofs by tools that others wrote, a Python that
+//! `PALISADE_TEST_PYTHON` names. `./check` brings both.
+#![cfg(test)]
+
+mod attacks;
+mod crash;
+mod independent;
+mod newcomer;
+mod refusals;
+mod shared;
