@@ -22,7 +22,7 @@ const BATCHES: usize = 1_200;
 const CHECKPOINTS: usize = 200;
 
 /// Measures both.
-pub async fn measure(report: &mut Report) -> Result<()> {
+pub(crate) async fn measure(report: &mut Report) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let keystore = Keystore::new(RootKey::new(KeyBytes::new([7; 32])));
     let database = Database::File { path: folder.path().join("bench.db"), key: keystore.page_key() };

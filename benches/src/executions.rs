@@ -27,12 +27,12 @@ const TOGETHER: u32 = 6_000;
 const AT_ONCE: u32 = 16;
 
 /// Measures both.
-pub async fn measure(report: &mut Report, site: &Site) -> Result<()> {
-    site.api.apply(TENANT, WORKFLOW).await?;
+pub(crate) async fn measure(report: &mut Report, site: &Site) -> Result<()> {
+    site.api()?.apply(TENANT, WORKFLOW).await?;
     let syncs = syncs_per_second()?;
-    run(&site.api, "warm", 50).await?;
+    run(&site.api()?, "warm", 50).await?;
 
-    let mut times = run(&site.api, "alone", ALONE).await?;
+    let mut times = run(&site.api()?, "alone", ALONE).await?;
     times.sort_by(f64::total_cmp);
     let p50 = percentile(&times, 0.5);
     let against = format!("three raw syncs {:.2} ms", 3_000.0 / syncs);
@@ -44,7 +44,7 @@ pub async fn measure(report: &mut Report, site: &Site) -> Result<()> {
     let (begin, next) = (Instant::now(), Arc::new(AtomicU32::new(0)));
     let mut workers = Vec::new();
     for worker in 0..AT_ONCE {
-        let (api, next) = (site.api.clone(), Arc::clone(&next));
+        let (api, next) = (site.api()?.clone(), Arc::clone(&next));
         workers.push(tokio::spawn(async move {
             while next.fetch_add(1, Ordering::Relaxed) < TOGETHER {
                 one(&api, &format!("together-{worker}-{}", next.load(Ordering::Relaxed))).await?;

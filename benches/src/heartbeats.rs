@@ -27,8 +27,8 @@ const BATCHES: u32 = 150;
 const SIDECARS: u32 = 4;
 
 /// Measures them.
-pub async fn measure(report: &mut Report, site: &Site) -> Result<()> {
-    let tenant: TenantView = site.api.get("/v1/tenants/demo").await?;
+pub(crate) async fn measure(report: &mut Report, site: &Site) -> Result<()> {
+    let tenant: TenantView = site.api()?.get("/v1/tenants/demo").await?;
     let mut senders = Vec::new();
     for _ in 0..SIDECARS {
         senders.push(Sender::enrol(site, &tenant).await?);
@@ -66,7 +66,7 @@ struct Sender {
 impl Sender {
     async fn enrol(site: &Site, tenant: &TenantView) -> Result<Self> {
         let issue = IssueEnrolment { kind: EnrolmentKind::Sidecar, tenant: Some(tenant.id) };
-        let issued: IssuedEnrolment = site.api.post("/v1/enrolments", &issue).await?;
+        let issued: IssuedEnrolment = site.api()?.post("/v1/enrolments", &issue).await?;
         let token: Token = issued.token.parse()?;
         let (signing, _) = SidecarKey::generate()?;
         let (key, csr) = new_key_and_csr()?;

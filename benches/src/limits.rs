@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 const SPAN: Duration = Duration::from_millis(1_500);
 
 /// How often `work` runs in a second, on one core.
-pub fn per_second(mut work: impl FnMut()) -> f64 {
+pub(crate) fn per_second(mut work: impl FnMut()) -> f64 {
     for _ in 0..10 {
         work();
     }
@@ -21,7 +21,7 @@ pub fn per_second(mut work: impl FnMut()) -> f64 {
 }
 
 /// How often a 4 kB append can be synced in a second, in the folder that the benchmarks use.
-pub fn syncs_per_second() -> Result<f64> {
+pub(crate) fn syncs_per_second() -> Result<f64> {
     let mut file = tempfile::tempfile()?;
     let page = [0x5a_u8; 4_096];
     let (begin, mut count) = (Instant::now(), 0_u32);
@@ -34,7 +34,7 @@ pub fn syncs_per_second() -> Result<f64> {
 }
 
 /// The value at `share` of sorted `values`.
-pub fn percentile(sorted: &[f64], share: f64) -> f64 {
+pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
     let last = sorted.len().saturating_sub(1);
     #[expect(
         clippy::cast_possible_truncation,

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use trials::Site;
 
 /// Measures all three.
-pub fn measure(report: &mut Report, site: &Site) -> Result<()> {
+pub(crate) fn measure(report: &mut Report, site: &Site) -> Result<()> {
     let data_plane = site.data_planes().first().context("the demo has a data plane")?;
     let ready = std::fs::read(site.state().join("control/ready.json"))?;
     let ready: serde_json::Value = serde_json::from_slice(&ready)?;

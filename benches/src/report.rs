@@ -14,7 +14,7 @@ struct Line {
 
 /// Whether a line reaches its target.
 #[derive(Clone, Copy)]
-pub enum Reached {
+pub(crate) enum Reached {
     /// It does.
     Yes,
     /// It does not.
@@ -30,7 +30,7 @@ impl From<bool> for Reached {
 }
 
 /// All lines of one run.
-pub struct Report {
+pub(crate) struct Report {
     machine: String,
     date: String,
     lines: Vec<Line>,
@@ -38,7 +38,7 @@ pub struct Report {
 
 impl Report {
     /// Begins a report on this machine.
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model =
             info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
@@ -49,7 +49,7 @@ impl Report {
     }
 
     /// Adds a line.
-    pub fn line(
+    pub(crate) fn line(
         &mut self,
         what: impl Into<String>,
         measured: impl Into<String>,
@@ -64,12 +64,12 @@ impl Report {
 
     /// Prints the report.
     #[expect(clippy::print_stdout, reason = "a developer's tool speaks on stdout")]
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         println!("{}", self.text());
     }
 
     /// Writes the report as a document.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
         Ok(std::fs::write(
             path,
             format!("# Benchmarks\n\n`cargo xtask bench --write` wrote this page.\n\n{}", self.text()),

@@ -88,7 +88,8 @@ impl Spawn {
     /// # Errors
     /// When the program cannot be run, the user cannot be changed to, or the log file cannot be opened.
     pub async fn spawn(self) -> Result<Running, SpawnError> {
-        let opened = self.stderr.open().map_err(|(path, source)| SpawnError::Output { path, source })?;
+        let opened =
+            self.stderr.open(self.uid).map_err(|(path, source)| SpawnError::Output { path, source })?;
         let failed = |source| SpawnError::Start { program: self.program.clone(), source };
         let mut command = self.command(opened);
         let mut child = spawner::run(move || command.spawn()).await.map_err(failed)?.map_err(failed)?;

@@ -66,7 +66,13 @@ pub(crate) async fn watch(app: &App, now: Timestamp) -> Answer<()> {
     Ok(())
 }
 
-async fn raise(app: &App, resource: String, tenant: Option<TenantId>, not_after: Timestamp, now: Timestamp) -> Answer<()> {
+async fn raise(
+    app: &App,
+    resource: String,
+    tenant: Option<TenantId>,
+    not_after: Timestamp,
+    now: Timestamp,
+) -> Answer<()> {
     let alarm = Alarm {
         id: AlarmId::mint(now, app.entropy()?),
         kind: ALARM.to_owned(),

@@ -202,7 +202,10 @@ impl Config {
         if self.operator_token_sha256.is_empty() {
             return Err(ConfigFault::NoOperator);
         }
-        self.operator_token_sha256.iter().map(|d| d.parse().map_err(|_| ConfigFault::OperatorDigest)).collect()
+        self.operator_token_sha256
+            .iter()
+            .map(|d| d.parse().map_err(|_| ConfigFault::OperatorDigest))
+            .collect()
     }
 
     /// A file in the state directory.
@@ -212,7 +215,8 @@ impl Config {
 }
 
 fn is_authority(text: &str) -> bool {
-    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b':' | b'[' | b']');
+    let legal =
+        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b':' | b'[' | b']');
     !text.is_empty() && text.bytes().all(legal)
 }
 
@@ -258,7 +262,15 @@ mod tests {
 
     #[test]
     fn a_public_url_that_is_not_an_https_origin_is_refused() {
-        for url in ["http://localhost", "https://", "https://a/", "https://a/b", "https://u@a", "https://a?x", "HTTPS://a"] {
+        for url in [
+            "http://localhost",
+            "https://",
+            "https://a/",
+            "https://a/b",
+            "https://u@a",
+            "https://a?x",
+            "HTTPS://a",
+        ] {
             let config = Config { public_url: url.into(), ..sample() };
             assert_eq!(config.check(), Err(ConfigFault::PublicUrl(url.into())));
         }
@@ -266,7 +278,10 @@ mod tests {
 
     #[test]
     fn a_configuration_without_an_operator_is_refused() {
-        assert_eq!(Config { operator_token_sha256: vec![], ..sample() }.check(), Err(ConfigFault::NoOperator));
+        assert_eq!(
+            Config { operator_token_sha256: vec![], ..sample() }.check(),
+            Err(ConfigFault::NoOperator)
+        );
         let bad = Config { operator_token_sha256: vec!["palisade_operator_x".into()], ..sample() };
         assert_eq!(bad.check(), Err(ConfigFault::OperatorDigest));
     }

@@ -27,7 +27,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Ctx {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| Refusal::internal("a handler without the gate before it"))
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| Refusal::internal("a handler without the gate before it"))
     }
 }
 
@@ -75,7 +79,12 @@ impl Ctx {
     }
 
     /// The security event for what this request did.
-    pub(crate) fn event(&self, kind: EventKind, resource: impl Into<String>, tenant: Option<TenantId>) -> Answer<SecurityEvent> {
+    pub(crate) fn event(
+        &self,
+        kind: EventKind,
+        resource: impl Into<String>,
+        tenant: Option<TenantId>,
+    ) -> Answer<SecurityEvent> {
         Ok(SecurityEvent {
             id: terms::EventId::mint(self.now, self.app.entropy()?),
             time: self.now,

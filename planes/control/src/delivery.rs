@@ -7,7 +7,7 @@ mod drive;
 mod peers;
 mod record;
 
-pub(crate) use peers::{Pushed, Peers};
+pub(crate) use peers::{Peers, Pushed};
 
 use crate::app::App;
 use crate::refusal::{Answer, Refusal};
@@ -88,8 +88,14 @@ pub(crate) const fn lease_until(now: Timestamp) -> Timestamp {
 }
 
 /// Drafts and signs the first plan of a new execution, as if it went out now.
-pub(crate) fn prepare(app: &App, execution: &NewExecution, compiled: &Compiled, now: Timestamp) -> Answer<Prepared> {
-    let run_ms = i64::try_from(execution.limits.wall_time_ms).unwrap_or(i64::MAX).saturating_add(OUTCOME_SLACK_MS);
+pub(crate) fn prepare(
+    app: &App,
+    execution: &NewExecution,
+    compiled: &Compiled,
+    now: Timestamp,
+) -> Answer<Prepared> {
+    let run_ms =
+        i64::try_from(execution.limits.wall_time_ms).unwrap_or(i64::MAX).saturating_add(OUTCOME_SLACK_MS);
     let mut delivery = Delivery::new(now, run_ms);
     let plan_id = PlanId::mint(now, app.entropy()?);
     let input = serde_json::from_slice(&execution.input).map_err(Refusal::internal)?;

@@ -16,14 +16,19 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, StatusCode};
 use serve::ca::{Subject, Use};
 use store::{EnrolmentToken, NodeRow, Redeem, SidecarRow, Tx};
-use terms::{Action, Actor, Digest, NodeId, Scope, SidecarId, SpiffeId, TenantId, Timestamp, Token, Workload};
+use terms::{
+    Action, Actor, Digest, NodeId, Scope, SidecarId, SpiffeId, TenantId, Timestamp, Token, Workload,
+};
 use wire::event::EventKind;
 
 /// How long a token works: long enough for a process to start, short enough to be worthless in a backup.
 const TOKEN_MS: i64 = 10 * 60_000;
 
 /// Issues a one-time token. It is shown this once; only its digest is kept.
-pub(crate) async fn issue(ctx: Ctx, body: Strict<IssueEnrolment>) -> Answer<(StatusCode, Json<IssuedEnrolment>)> {
+pub(crate) async fn issue(
+    ctx: Ctx,
+    body: Strict<IssueEnrolment>,
+) -> Answer<(StatusCode, Json<IssuedEnrolment>)> {
     let IssueEnrolment { kind, tenant } = body.value;
     let permit = match (kind, tenant) {
         (EnrolmentKind::Node, None) => ctx.platform()?,
@@ -150,9 +155,15 @@ impl Newcomer {
     fn workload(&self, redeemed: &EnrolmentToken) -> Answer<Workload> {
         match (redeemed.kind, redeemed.tenant, self.public_key) {
             (store::EnrolmentKind::DataPlane, Some(tenant), None) => Ok(Workload::DataPlane(tenant)),
-            (store::EnrolmentKind::Sidecar, Some(tenant), Some(_)) => Ok(Workload::Sidecar(tenant, self.sidecar)),
+            (store::EnrolmentKind::Sidecar, Some(tenant), Some(_)) => {
+                Ok(Workload::Sidecar(tenant, self.sidecar))
+            }
             (store::EnrolmentKind::Node, None, None) => Ok(Workload::Node(self.node)),
-            (store::EnrolmentKind::DataPlane | store::EnrolmentKind::Sidecar | store::EnrolmentKind::Node, _, _) => {
+            (
+                store::EnrolmentKind::DataPlane | store::EnrolmentKind::Sidecar | store::EnrolmentKind::Node,
+                _,
+                _,
+            ) => {
                 let detail = "`public_key` is needed for sidecars, and for them only";
                 Err(Problem::new(Code::MalformedRequest).detail(detail).into())
             }
@@ -167,7 +178,9 @@ impl Newcomer {
             }
             (Workload::Node(id), _) => {
                 let permit = guard::permit(Actor::System, Action::IssueEnrolment, Scope::Platform)?;
-                tx.workloads().insert_node(&permit, &NodeRow { id, enrolled_at: now, last_seen: now }).await?;
+                tx.workloads()
+                    .insert_node(&permit, &NodeRow { id, enrolled_at: now, last_seen: now })
+                    .await?;
             }
             (Workload::DataPlane(_) | Workload::ControlPlane | Workload::Sidecar(..), _) => {}
         }
@@ -183,7 +196,9 @@ fn refused(error: Redeem) -> Refusal {
 }
 
 fn read_public_key(text: &str) -> Answer<[u8; 32]> {
-    let refused = || Refusal::from(Problem::new(Code::MalformedRequest).detail("`public_key` is not 32 bytes in base64"));
+    let refused = || {
+        Refusal::from(Problem::new(Code::MalformedRequest).detail("`public_key` is not 32 bytes in base64"))
+    };
     let key: [u8; 32] = STANDARD.decode(text).map_err(|_| refused())?.try_into().map_err(|_| refused())?;
     notary::EnvelopeKey::new(key).map_err(|_| refused())?;
     Ok(key)
@@ -217,12 +232,14 @@ async fn certify(
         Workload::DataPlane(_) => Use::Both,
         Workload::Sidecar(..) | Workload::Node(_) | Workload::ControlPlane => Use::Client,
     };
-    let subject = Subject { spiffe: &spiffe, dns_names: &[], ips: &[], usage, now, lifetime_ms: CERTIFICATE_MS };
+    let subject =
+        Subject { spiffe: &spiffe, dns_names: &[], ips: &[], usage, now, lifetime_ms: CERTIFICATE_MS };
     let certificate = app.identity.authority().issue_from_csr(csr, &subject).map_err(|error| {
         Refusal::from(Problem::new(Code::CertificateRequestInvalid).detail(error.to_string()))
     })?;
     let (tenant, system) = (tenant_of(workload), Actor::System);
-    let permit = guard::permit(system, Action::IssueEnrolment, tenant.map_or(Scope::Platform, Scope::Tenant))?;
+    let permit =
+        guard::permit(system, Action::IssueEnrolment, tenant.map_or(Scope::Platform, Scope::Tenant))?;
     crate::certificate::keep(tx, &permit, &spiffe, tenant, &certificate, now).await?;
     Ok(IssuedCertificate {
         chain: certificate.chain_pem,

@@ -97,7 +97,9 @@ async fn load(ctx: &Ctx, permit: &Permit, tenant: TenantId, id: ExecutionId) -> 
 
 fn view(row: Execution) -> ExecutionView {
     let plan = match (row.plan_id, row.plan_hash, row.plan_issued_at) {
-        (Some(id), Some(hash), Some(issued_at)) => Some(PlanView { id, hash, issued_at, attempt: row.attempts }),
+        (Some(id), Some(hash), Some(issued_at)) => {
+            Some(PlanView { id, hash, issued_at, attempt: row.attempts })
+        }
         _ => None,
     };
     ExecutionView {

@@ -40,7 +40,10 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
 impl Gate {
     /// Who asks, if they may ask now. A public route has no context.
     fn admit(&self, request: &Request, now: Timestamp) -> Result<Option<Ctx>, Refusal> {
-        let peer = request.extensions().get::<Peer>().ok_or_else(|| Refusal::internal("a request without a peer"))?;
+        let peer = request
+            .extensions()
+            .get::<Peer>()
+            .ok_or_else(|| Refusal::internal("a request without a peer"))?;
         let address = peer.addr.ip();
         let Some(action) = Ctx::action_of(self.route) else {
             self.app.rates.public(address, now).map_err(|wait| self.too_fast(wait, address))?;
@@ -48,16 +51,17 @@ impl Gate {
         };
         self.app.rates.before_credential(address, now).map_err(|wait| self.too_fast(wait, address))?;
         let actor = match self.route.auth {
-            // The handler redeems the token; until then the caller is nobody.
-            Auth::EnrolmentToken => Actor::Enrolling,
-            Auth::Public | Auth::Permit(_) => caller::authenticate(
-                request.headers(),
-                peer,
-                &self.app.operators,
-                &self.app.domain,
-                now,
-            )
-            .map_err(|unknown| self.unknown(unknown, address, now))?,
+            // The handler redeems the token; until then the caller is nobody, but one without a token is refused
+            // before its body is read.
+            Auth::EnrolmentToken => match caller::bearer(request.headers()) {
+                Some(Ok(_)) => Actor::Enrolling,
+                Some(Err(_)) => return Err(self.unknown(Unknown::BadToken, address, now)),
+                None => return Err(self.unknown(Unknown::NoCredential, address, now)),
+            },
+            Auth::Public | Auth::Permit(_) => {
+                caller::authenticate(request.headers(), peer, &self.app.operators, &self.app.domain, now)
+                    .map_err(|unknown| self.unknown(unknown, address, now))?
+            }
         };
         self.app.rates.caller(actor, address, now).map_err(|wait| self.too_fast(wait, address))?;
         Ok(Some(Ctx { app: Arc::clone(&self.app), actor, action, address, now }))
@@ -75,12 +79,14 @@ impl Gate {
                 self.app.sampler.count(EventKind::Enrolment, code, Some(ctx.address));
                 response
             }
-            Actor::Operator(_) | Actor::DataPlane(_) | Actor::Sidecar(..) | Actor::Node(_) | Actor::System => {
-                match self.audit_refusal(&ctx, code).await {
-                    Ok(()) => response,
-                    Err(refusal) => refusal.into_response(),
-                }
-            }
+            Actor::Operator(_)
+            | Actor::DataPlane(_)
+            | Actor::Sidecar(..)
+            | Actor::Node(_)
+            | Actor::System => match self.audit_refusal(&ctx, code).await {
+                Ok(()) => response,
+                Err(refusal) => refusal.into_response(),
+            },
         }
     }
 

@@ -57,7 +57,12 @@ pub(crate) enum IdentityError {
 
 impl PlatformIdentity {
     /// Loads the authority, or makes it on the very first start, and issues what the control plane needs.
-    pub(crate) async fn load(store: &Store, config: &Config, domain: &TrustDomain, now: Timestamp) -> Result<Self, IdentityError> {
+    pub(crate) async fn load(
+        store: &Store,
+        config: &Config,
+        domain: &TrustDomain,
+        now: Timestamp,
+    ) -> Result<Self, IdentityError> {
         let authority = load_authority(store, domain, now).await?;
         let roots = Roots::from_pem(authority.certificate_pem())?;
         let (names, addresses) = server_names(&config.public_url);
@@ -128,7 +133,8 @@ impl PlatformIdentity {
                 self.server.replace(&chain, key.expose())?;
             }
             None if due(self.server.not_after(), now) => {
-                let (chain, key) = issue_server(&self.authority, &subject, &self.names, &self.addresses, now)?;
+                let (chain, key) =
+                    issue_server(&self.authority, &subject, &self.names, &self.addresses, now)?;
                 self.server.replace(&chain, key.expose())?;
             }
             None => {}
@@ -145,7 +151,11 @@ fn own_subject(domain: &TrustDomain) -> SpiffeId {
     SpiffeId::new(domain.clone(), Workload::ControlPlane)
 }
 
-async fn load_authority(store: &Store, domain: &TrustDomain, now: Timestamp) -> Result<Authority, IdentityError> {
+async fn load_authority(
+    store: &Store,
+    domain: &TrustDomain,
+    now: Timestamp,
+) -> Result<Authority, IdentityError> {
     let mut reader = store.read().await?;
     let certificate = reader.settings().get(AUTHORITY_CERTIFICATE).await?;
     let key = reader.settings().get(AUTHORITY_KEY).await?;
@@ -189,7 +199,11 @@ fn issue_server(
     Ok((certificate.chain_pem, key))
 }
 
-fn issue_client(authority: &Authority, spiffe: &SpiffeId, now: Timestamp) -> Result<(String, KeyPem), IdentityError> {
+fn issue_client(
+    authority: &Authority,
+    spiffe: &SpiffeId,
+    now: Timestamp,
+) -> Result<(String, KeyPem), IdentityError> {
     let subject =
         Subject { spiffe, dns_names: &[], ips: &[], usage: Use::Client, now, lifetime_ms: CERTIFICATE_MS };
     let (certificate, key) = authority.issue_with_key(&subject)?;

@@ -99,7 +99,12 @@ impl Signers {
     }
 
     /// Begins a rotation by command.
-    pub(crate) async fn rotate(&self, store: &Store, deed: AuditEntry, now: Timestamp) -> Result<(), RingError> {
+    pub(crate) async fn rotate(
+        &self,
+        store: &Store,
+        deed: AuditEntry,
+        now: Timestamp,
+    ) -> Result<(), RingError> {
         let _one = self.changing.lock().await;
         let mut next = self.snapshot();
         let minted = next.mint(now, &self.policy)?;

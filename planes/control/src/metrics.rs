@@ -29,8 +29,16 @@ impl ControlMetrics {
             registry.register("heartbeats", "Heartbeats by receipt code", own.heartbeats.clone());
             registry.register("outcomes", "Outcomes of executions by reason", own.outcomes.clone());
             registry.register("plan_pushes", "Plans pushed to data planes by answer", own.pushes.clone());
-            registry.register("events_dropped", "Security events that were not kept", own.events_dropped.clone());
-            registry.register("walls", "Whether a wall between zones stands (1) or not (0)", own.walls.clone());
+            registry.register(
+                "events_dropped",
+                "Security events that were not kept",
+                own.events_dropped.clone(),
+            );
+            registry.register(
+                "walls",
+                "Whether a wall between zones stands (1) or not (0)",
+                own.walls.clone(),
+            );
         });
         own
     }

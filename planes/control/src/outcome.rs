@@ -23,8 +23,7 @@ pub(crate) async fn send(ctx: Ctx, body: Strict<DeliverOutcomes>) -> Answer<Json
     }
     let taken = outcomes.clone();
     let app = ctx.app.clone();
-    let delivered =
-        app.store.write(move |tx| Box::pin(take_all(ctx, tx, permit, tenant, outcomes))).await?;
+    let delivered = app.store.write(move |tx| Box::pin(take_all(ctx, tx, permit, tenant, outcomes))).await?;
     for outcome in taken {
         app.metrics.outcome(outcome.reason.as_str());
         app.endings.ended(outcome.execution_id);
@@ -32,7 +31,13 @@ pub(crate) async fn send(ctx: Ctx, body: Strict<DeliverOutcomes>) -> Answer<Json
     Ok(Json(delivered))
 }
 
-async fn take_all(ctx: Ctx, tx: &mut Tx, permit: Permit, tenant: TenantId, outcomes: Vec<Outcome>) -> Answer<Delivered> {
+async fn take_all(
+    ctx: Ctx,
+    tx: &mut Tx,
+    permit: Permit,
+    tenant: TenantId,
+    outcomes: Vec<Outcome>,
+) -> Answer<Delivered> {
     let mut delivered = Delivered { new: 0, known: 0, refused: 0 };
     for outcome in outcomes {
         match take(&ctx, tx, &permit, tenant, &outcome).await? {
@@ -44,8 +49,11 @@ async fn take_all(ctx: Ctx, tx: &mut Tx, permit: Permit, tenant: TenantId, outco
                 entry.outcome = EventOutcome::Denied;
                 reason.clone_into(&mut entry.reason);
                 tx.audit(entry);
-                let mut event =
-                    ctx.event(EventKind::RequestRefused, format!("execution/{}", outcome.execution_id), Some(tenant))?;
+                let mut event = ctx.event(
+                    EventKind::RequestRefused,
+                    format!("execution/{}", outcome.execution_id),
+                    Some(tenant),
+                )?;
                 event.outcome = EventOutcome::Denied;
                 reason.clone_into(&mut event.reason);
                 tx.event(event);

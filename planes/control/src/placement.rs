@@ -27,7 +27,10 @@ pub(crate) async fn show(ctx: Ctx) -> Answer<Json<Placements>> {
         page.after = Some(after);
     }
     if placements.len() > PLACEMENTS_MAX {
-        tracing::error!(tenants = placements.len(), "more tenants than one host holds; the newest are not placed");
+        tracing::error!(
+            tenants = placements.len(),
+            "more tenants than one host holds; the newest are not placed"
+        );
         placements.truncate(PLACEMENTS_MAX);
     }
     Ok(Json(Placements { placements }))
@@ -39,7 +42,9 @@ pub(crate) async fn report(ctx: Ctx, body: Strict<ReportPlacements>) -> Answer<S
     let node = node(&ctx).await?;
     let report = body.value;
     if report.running.len() > PLACEMENTS_MAX {
-        return Err(Problem::new(Code::BodyTooLarge).detail(format!("at most {PLACEMENTS_MAX} tenants")).into());
+        return Err(Problem::new(Code::BodyTooLarge)
+            .detail(format!("at most {PLACEMENTS_MAX} tenants"))
+            .into());
     }
     ctx.app.metrics.wall("own_uids", report.walls.own_uids);
     ctx.app.metrics.wall("own_networks", report.walls.own_networks);

@@ -50,9 +50,11 @@ impl Rates {
     pub(crate) fn caller(&self, actor: Actor, address: IpAddr, now: Timestamp) -> Result<(), RetryAfterMs> {
         match actor {
             Actor::Enrolling => self.enrolling.check(&address, now),
-            Actor::Operator(_) | Actor::DataPlane(_) | Actor::Sidecar(..) | Actor::Node(_) | Actor::System => {
-                self.callers.check(&actor, now)
-            }
+            Actor::Operator(_)
+            | Actor::DataPlane(_)
+            | Actor::Sidecar(..)
+            | Actor::Node(_)
+            | Actor::System => self.callers.check(&actor, now),
         }
     }
 }

@@ -58,9 +58,13 @@ impl From<store::StoreError> for Refusal {
                 tracing::error!(%error, "the store does not answer");
                 Problem::new(Code::Unavailable).detail("the database").retry_after(5).into()
             }
-            E::Conflict(_) | E::Range(_) | E::Corrupt(_) | E::Sealed { .. } | E::Entropy | E::Panicked | E::Database(_) => {
-                Self::internal(error)
-            }
+            E::Conflict(_)
+            | E::Range(_)
+            | E::Corrupt(_)
+            | E::Sealed { .. }
+            | E::Entropy
+            | E::Panicked
+            | E::Database(_) => Self::internal(error),
         }
     }
 }

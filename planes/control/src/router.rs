@@ -4,8 +4,8 @@ use crate::app::App;
 use crate::gate::{self, Gate};
 use crate::refusal::Refusal;
 use crate::{
-    assurance, audit, body, data_plane, enrolment, event, execution, health, heartbeat, key, outcome, placement,
-    tenant, usage, workflow,
+    assurance, audit, body, data_plane, enrolment, event, execution, health, heartbeat, key, outcome,
+    placement, tenant, usage, workflow,
 };
 use api::Code;
 use api::route::{ROUTES, Route};

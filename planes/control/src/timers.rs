@@ -71,7 +71,9 @@ async fn take_due(app: &Arc<App>) -> Answer<()> {
     let lease = delivery::lease_until(now);
     let rows = app
         .store
-        .write(move |tx| Box::pin(async move { tx.executions().claim_due(&permit, now, lease, DUE_MAX).await }))
+        .write(move |tx| {
+            Box::pin(async move { tx.executions().claim_due(&permit, now, lease, DUE_MAX).await })
+        })
         .await?;
     for row in rows {
         app.dispatcher.drive(Arc::clone(app), row);

@@ -8,7 +8,11 @@ use axum::Json;
 use terms::{TenantRef, Timestamp};
 
 /// Shows a tenant's metered usage.
-pub(crate) async fn show(ctx: Ctx, At(which): At<TenantRef>, Ask(query): Ask<UsageQuery>) -> Answer<Json<UsageView>> {
+pub(crate) async fn show(
+    ctx: Ctx,
+    At(which): At<TenantRef>,
+    Ask(query): Ask<UsageQuery>,
+) -> Answer<Json<UsageView>> {
     let (tenant, permit) = ctx.tenant(&which).await?;
     let from = query.from.unwrap_or(Timestamp::EPOCH);
     let to = query.to.unwrap_or(ctx.now.plus_ms(1));

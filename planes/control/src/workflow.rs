@@ -105,7 +105,10 @@ pub(crate) async fn show(ctx: Ctx, At((which, name)): At<(TenantRef, Name)>) -> 
 }
 
 /// Stops a workflow from being run. Applying a new version enables it again.
-pub(crate) async fn disable(ctx: Ctx, At((which, name)): At<(TenantRef, Name)>) -> Answer<Json<WorkflowView>> {
+pub(crate) async fn disable(
+    ctx: Ctx,
+    At((which, name)): At<(TenantRef, Name)>,
+) -> Answer<Json<WorkflowView>> {
     let (tenant, permit) = ctx.tenant(&which).await?;
     let (row, latest) = latest(&ctx, &permit, tenant.id, &name).await?;
     let entry = ctx.deed(format!("workflow/{name}"), Some(tenant.id));
@@ -126,7 +129,12 @@ pub(crate) async fn disable(ctx: Ctx, At((which, name)): At<(TenantRef, Name)>) 
     Ok(Json(view(row, latest.digest, latest.hosts, None)))
 }
 
-async fn latest(ctx: &Ctx, permit: &Permit, tenant: TenantId, name: &Name) -> Answer<(Workflow, WorkflowDocument)> {
+async fn latest(
+    ctx: &Ctx,
+    permit: &Permit,
+    tenant: TenantId,
+    name: &Name,
+) -> Answer<(Workflow, WorkflowDocument)> {
     let mut reader = ctx.app.store.read().await?;
     let row = reader.workflows().find(permit, tenant, name).await?.ok_or(Code::NotFound)?;
     let document = reader.workflows().document(permit, row.id, row.latest).await?;

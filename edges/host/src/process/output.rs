@@ -1,9 +1,9 @@
 //! Where a child's stderr goes.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 
@@ -23,19 +23,24 @@ pub enum Output {
 }
 
 impl Output {
-    pub(super) fn open(&self) -> Result<Stdio, (PathBuf, io::Error)> {
+    /// Opens it for a child of user `uid`, who owns its own log: whoever checks it for secrets must read it.
+    pub(super) fn open(&self, uid: Option<u32>) -> Result<Stdio, (PathBuf, io::Error)> {
         match self {
             Self::Inherit => Ok(Stdio::inherit()),
             Self::Prefixed(_) => Ok(Stdio::piped()),
-            Self::File(path) => OpenOptions::new()
-                .append(true)
-                .create(true)
-                .mode(0o600)
-                .open(path)
-                .map(Stdio::from)
-                .map_err(|error| (path.clone(), error)),
+            Self::File(path) => open_log(path, uid).map(Stdio::from).map_err(|error| (path.clone(), error)),
         }
     }
+}
+
+/// The folder may belong to the child: a link in it must not lead a privileged parent to another file.
+fn open_log(path: &Path, uid: Option<u32>) -> io::Result<File> {
+    let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(no_follow).open(path)?;
+    if let Some(uid) = uid {
+        std::os::unix::fs::fchown(&file, Some(uid), None)?;
+    }
+    Ok(file)
 }
 
 /// Copies lines from `source` to stderr until it ends.

@@ -97,7 +97,12 @@ async fn step(app: &App, execution: &Execution) -> Answer<Option<Execution>> {
     }
 }
 
-async fn send(app: &App, going: Option<Execution>, bytes: PlanBytes, token: String) -> Answer<Option<Execution>> {
+async fn send(
+    app: &App,
+    going: Option<Execution>,
+    bytes: PlanBytes,
+    token: String,
+) -> Answer<Option<Execution>> {
     if let Some(execution) = going {
         push(app, &execution, bytes, token).await;
     }
@@ -161,7 +166,12 @@ fn transition(execution: &Execution, now: Timestamp) -> AuditEntry {
 }
 
 /// Drafts the plan `plan_id` of an execution; the same arguments always give the same bytes.
-pub(super) async fn redraft(app: &App, execution: &Execution, plan_id: PlanId, issued_at: Timestamp) -> Answer<Plan> {
+pub(super) async fn redraft(
+    app: &App,
+    execution: &Execution,
+    plan_id: PlanId,
+    issued_at: Timestamp,
+) -> Answer<Plan> {
     let permit = own_permit(app, execution)?;
     let mut reader = app.store.read().await?;
     let row = reader.workflows().find(&permit, execution.tenant, &execution.workflow.name).await?;

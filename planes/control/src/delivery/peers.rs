@@ -101,13 +101,23 @@ impl Peers {
     }
 
     /// Asks for an execution.
-    pub(crate) async fn ask(&self, app: &App, tenant: TenantId, id: ExecutionId) -> Result<ExecutionKnown, PeerError> {
+    pub(crate) async fn ask(
+        &self,
+        app: &App,
+        tenant: TenantId,
+        id: ExecutionId,
+    ) -> Result<ExecutionKnown, PeerError> {
         let response = self.get(app, tenant, &format!("/v1/executions/{id}")).await?;
         self.known(app, tenant, response).await
     }
 
     /// Tells it to cancel an execution.
-    pub(crate) async fn cancel(&self, app: &App, tenant: TenantId, id: ExecutionId) -> Result<ExecutionKnown, PeerError> {
+    pub(crate) async fn cancel(
+        &self,
+        app: &App,
+        tenant: TenantId,
+        id: ExecutionId,
+    ) -> Result<ExecutionKnown, PeerError> {
         let request = Request::builder().method(Method::POST);
         let path = format!("/v1/executions/{id}/cancel");
         let response = self.send(app, tenant, request, &path, Full::default()).await?;
@@ -115,18 +125,33 @@ impl Peers {
     }
 
     /// Gets `path`.
-    pub(crate) async fn get(&self, app: &App, tenant: TenantId, path: &str) -> Result<Response<Incoming>, PeerError> {
+    pub(crate) async fn get(
+        &self,
+        app: &App,
+        tenant: TenantId,
+        path: &str,
+    ) -> Result<Response<Incoming>, PeerError> {
         self.send(app, tenant, Request::builder().method(Method::GET), path, Full::default()).await
     }
 
-    async fn known(&self, app: &App, tenant: TenantId, response: Response<Incoming>) -> Result<ExecutionKnown, PeerError> {
+    async fn known(
+        &self,
+        app: &App,
+        tenant: TenantId,
+        response: Response<Incoming>,
+    ) -> Result<ExecutionKnown, PeerError> {
         let success = response.status().is_success();
         let body = self.read(app, tenant, response).await?;
         let known = serde_json::from_slice(&body).ok().filter(|_| success);
         known.ok_or_else(|| PeerError::Setup("its answer is not what was asked for".to_owned()))
     }
 
-    async fn read(&self, app: &App, tenant: TenantId, response: Response<Incoming>) -> Result<Bytes, PeerError> {
+    async fn read(
+        &self,
+        app: &App,
+        tenant: TenantId,
+        response: Response<Incoming>,
+    ) -> Result<Bytes, PeerError> {
         Ok(self.client(app, tenant)?.read(response, ANSWER_MAX).await?)
     }
 

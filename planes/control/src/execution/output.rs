@@ -3,8 +3,8 @@
 use super::load;
 use crate::body::At;
 use crate::ctx::Ctx;
-use crate::refusal::Answer;
 use crate::delivery;
+use crate::refusal::Answer;
 use api::execution::SignedPlanView;
 use api::{Code, Problem};
 use axum::Json;
@@ -27,7 +27,8 @@ pub(crate) async fn output(ctx: Ctx, At((which, id)): At<(TenantRef, ExecutionId
     // Who read a payload is known before it is read.
     let entry = ctx.deed(format!("execution/{id}/output"), Some(tenant.id));
     audit(&ctx, entry).await?;
-    let answer = ctx.app.dispatcher.peers().get(&ctx.app, tenant.id, &format!("/v1/executions/{id}/output")).await;
+    let answer =
+        ctx.app.dispatcher.peers().get(&ctx.app, tenant.id, &format!("/v1/executions/{id}/output")).await;
     let answer = answer.map_err(|why| Problem::new(Code::DataPlaneUnreachable).detail(why.to_string()))?;
     match answer.status() {
         StatusCode::OK => {}

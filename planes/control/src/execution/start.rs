@@ -6,9 +6,7 @@ use crate::ctx::Ctx;
 use crate::delivery::{self, Prepared};
 use crate::refusal::{Answer, Refusal};
 use crate::tenant::require_active;
-use api::execution::{
-    ExecutionView, IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_MAX, INPUT_MAX, StartExecution,
-};
+use api::execution::{ExecutionView, IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_MAX, INPUT_MAX, StartExecution};
 use api::{Code, Problem};
 use axum::Json;
 use http::{HeaderMap, StatusCode};
@@ -114,7 +112,8 @@ fn idempotency_key(headers: &HeaderMap) -> Answer<String> {
 /// The caller's limits, if each is between one and the platform's.
 fn limits_of(asked: Option<Limits>, platform: Limits) -> Answer<Limits> {
     let Some(asked) = asked else { return Ok(platform) };
-    let zero = [asked.wall_time_ms, asked.steps, asked.memory_bytes, asked.output_bytes, asked.http_calls].contains(&0);
+    let zero = [asked.wall_time_ms, asked.steps, asked.memory_bytes, asked.output_bytes, asked.http_calls]
+        .contains(&0);
     if zero || asked.min(platform) != asked {
         let detail = format!("the platform allows {}", serde_json::json!(platform));
         return Err(Problem::new(Code::LimitsInvalid).detail(detail).into());

@@ -57,7 +57,8 @@ async fn check_all(key: EnvelopeKey, envelopes: Vec<Envelope>) -> Answer<Vec<Che
 
 fn check(key: &EnvelopeKey, envelope: Envelope) -> Checked {
     let bytes = serde_json::to_vec(&envelope).map_err(|_| "heartbeat.malformed")?;
-    let payload = notary::verify_envelope(key, Unverified::new(envelope), PAYLOAD_TYPE).map_err(|e| e.code())?;
+    let payload =
+        notary::verify_envelope(key, Unverified::new(envelope), PAYLOAD_TYPE).map_err(|e| e.code())?;
     let payload_digest = Digest::sha256(&payload);
     let beat = Heartbeat::read(&payload).map_err(|_| "heartbeat.malformed")?;
     Ok(Signed { beat, payload_digest, envelope: bytes })
@@ -105,13 +106,18 @@ impl Batch {
                 Ok(signed) => signed,
                 Err(code) => {
                     self.report(tx, EventKind::HeartbeatRefused, EventOutcome::Denied, code)?;
-                    receipts.push(Receipt { counter: None, status: ReceiptStatus::Refused, code: code.to_owned() });
+                    receipts.push(Receipt {
+                        counter: None,
+                        status: ReceiptStatus::Refused,
+                        code: code.to_owned(),
+                    });
                     continue;
                 }
             };
             let known = self.known_at(tx, &kept, state.counter, signed.beat.counter).await?;
             let (known, first_code) = known.map_or((None, None), |(digest, code)| (Some(digest), Some(code)));
-            let verdict = judge(&state, &signed.beat, signed.payload_digest, known, self.now, self.interval_ms);
+            let verdict =
+                judge(&state, &signed.beat, signed.payload_digest, known, self.now, self.interval_ms);
             let receipt = self.settle(tx, &mut state, &mut added, &signed, &verdict, first_code)?;
             if !matches!(verdict, Verdict::Duplicate) {
                 kept.push(self.stored(signed, &receipt, !matches!(verdict, Verdict::Refused(_))));
@@ -177,7 +183,11 @@ impl Batch {
                 (ReceiptStatus::Refused, fault.code())
             }
             Verdict::Refused(refusal) => {
-                let kind = if refusal.is_tamper() { EventKind::HeartbeatEquivocation } else { EventKind::HeartbeatRefused };
+                let kind = if refusal.is_tamper() {
+                    EventKind::HeartbeatEquivocation
+                } else {
+                    EventKind::HeartbeatRefused
+                };
                 self.report(tx, kind, EventOutcome::Denied, refusal.code())?;
                 (ReceiptStatus::Refused, refusal.code())
             }
@@ -188,7 +198,9 @@ impl Batch {
     fn report_oddities(&self, tx: &mut Tx, oddities: &[Oddity]) -> Answer<()> {
         for oddity in oddities {
             match oddity {
-                Oddity::Gap { .. } => self.report(tx, EventKind::HeartbeatGap, EventOutcome::Failure, "gap")?,
+                Oddity::Gap { .. } => {
+                    self.report(tx, EventKind::HeartbeatGap, EventOutcome::Failure, "gap")?
+                }
                 Oddity::IntegrityViolated(_) => {
                     self.report(tx, EventKind::IntegrityViolated, EventOutcome::Failure, "integrity")?;
                 }
