@@ -1,5 +1,6 @@
 -- One text for both engines. A few words are replaced per engine (see schema.rs): BYTES, CLUSTERED, TEXT and
--- BIGINT PRIMARY KEY. Times are milliseconds since the Unix epoch.
+-- BIGINT PRIMARY KEY. CLUSTERED rows lie in the tree of their key: for short ones only, as longer than a quarter
+-- of a page they would spill. Times are milliseconds since the Unix epoch.
 
 CREATE TABLE write_head (
     id BIGINT PRIMARY KEY,
@@ -72,7 +73,7 @@ CREATE TABLE executions (
     idempotency BYTES,
     request_digest BYTES,
     delivery TEXT NOT NULL
-) CLUSTERED;
+);
 CREATE INDEX executions_by_tenant ON executions (tenant_id, id);
 CREATE INDEX executions_open ON executions (tenant_id) WHERE state IN ('queued', 'sent', 'accepted');
 CREATE INDEX executions_due ON executions (due_at) WHERE due_at IS NOT NULL;
@@ -166,7 +167,7 @@ CREATE TABLE heartbeats (
     in_chain BIGINT NOT NULL,
     reason TEXT NOT NULL,
     PRIMARY KEY (tenant_id, sidecar_id, counter, payload_digest)
-) CLUSTERED;
+);
 
 CREATE TABLE usage_hours (
     tenant_id TEXT NOT NULL REFERENCES tenants (id),
