@@ -68,24 +68,6 @@ impl<K: Hash + Eq> RateLimiter<K> {
         if allowed { Ok(()) } else { Err(RetryAfterMs(over_us.unsigned_abs().div_ceil(1_000))) }
     }
 
-    /// Whether [`Self::check`] would allow a request of `key`; takes nothing out.
-    ///
-    /// # Errors
-    /// [`RetryAfterMs`] when the bucket is empty.
-    pub fn peek<Q>(&self, key: &Q, now: Timestamp) -> Result<(), RetryAfterMs>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        let now_us = now.unix_ms().saturating_mul(1_000);
-        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        let full_at = tables.young.get(key).or_else(|| tables.old.get(key)).copied().unwrap_or(now_us);
-        let next =
-            full_at.clamp(now_us, now_us.saturating_add(self.depth_us)).saturating_add(self.interval_us);
-        let over_us = next.saturating_sub(now_us).saturating_sub(self.depth_us);
-        if over_us <= 0 { Ok(()) } else { Err(RetryAfterMs(over_us.unsigned_abs().div_ceil(1_000))) }
-    }
-
     /// How many keys were forgotten to make room.
     pub fn evicted(&self) -> u64 {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).evicted

@@ -49,7 +49,6 @@ impl Gate {
             self.app.rates.public(address, now).map_err(|wait| self.too_fast(wait, address))?;
             return Ok(None);
         };
-        self.app.rates.before_credential(address, now).map_err(|wait| self.too_fast(wait, address))?;
         let actor = match self.route.auth {
             // The handler redeems the token; until then the caller is nobody, but one without a token is refused
             // before its body is read.
@@ -115,8 +114,11 @@ impl Gate {
             .map_err(Refusal::from)
     }
 
+    /// Refuses a credential. Only those who fail are slowed: whoever shares their address is not.
     fn unknown(&self, unknown: Unknown, address: IpAddr, now: Timestamp) -> Refusal {
-        self.app.rates.credential_refused(address, now);
+        if let Err(wait) = self.app.rates.credential_refused(address, now) {
+            return self.too_fast(wait, address);
+        }
         self.app.sampler.count(EventKind::AuthenticationFailed, unknown.code(), Some(address));
         Code::Unauthenticated.into()
     }

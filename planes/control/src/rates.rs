@@ -35,15 +35,9 @@ impl Rates {
         self.public.check(&address, now)
     }
 
-    /// Whether `address` may show another credential, after those that were refused.
-    pub(crate) fn before_credential(&self, address: IpAddr, now: Timestamp) -> Result<(), RetryAfterMs> {
-        self.refused.peek(&address, now)
-    }
-
-    /// A credential of `address` was refused.
-    pub(crate) fn credential_refused(&self, address: IpAddr, now: Timestamp) {
-        // Whether the bucket is empty matters to the next request, not to this one.
-        let _empty = self.refused.check(&address, now);
+    /// A credential of `address` was refused; too many in a row are not even told why.
+    pub(crate) fn credential_refused(&self, address: IpAddr, now: Timestamp) -> Result<(), RetryAfterMs> {
+        self.refused.check(&address, now)
     }
 
     /// A request of a known caller; those who enrol are told apart by address.
