@@ -81,8 +81,8 @@ pub enum StoreError {
     /// A value that the database cannot hold.
     #[error("`{0}` is out of range")]
     Range(&'static str),
-    /// A column holds what this release cannot read.
-    #[error("column `{0}` holds a value that cannot be read: restore the database from a backup")]
+    /// A column, or the file itself, holds what cannot be read.
+    #[error("`{0}` cannot be read: restore the database from a backup")]
     Corrupt(&'static str),
     /// A sealed value or key does not open.
     #[error("a sealed {what} does not open ({source}): restore the database from a backup")]
@@ -212,8 +212,10 @@ fn of_sqlite(extended: i32) -> Option<StoreError> {
         (5 | 6, _) => Some(StoreError::Locked),
         (8, _) => Some(StoreError::ReadOnly),
         (13, _) => Some(StoreError::DiskFull),
-        // No memory, interrupted, input or output failed, damaged, cannot be opened, not a database.
-        (7 | 9 | 10 | 11 | 14 | 26, _) => Some(StoreError::Unreachable(format!("SQLite code {extended}"))),
+        // Damaged pages: nothing comes back by itself.
+        (11 | 26, _) => Some(StoreError::Corrupt("pages of the file")),
+        // No memory, interrupted, input or output failed, cannot be opened.
+        (7 | 9 | 10 | 14, _) => Some(StoreError::Unreachable(format!("SQLite code {extended}"))),
         _ => None,
     }
 }
@@ -267,6 +269,7 @@ mod tests {
         assert_eq!(of_sqlstate("23503"), Some(StoreError::NotFound("owner")));
         assert!(of_sqlstate("57P01").unwrap().is_fatal(), "the server shuts down");
         assert!(of_sqlite(778).unwrap().is_fatal(), "SQLITE_IOERR_WRITE");
+        assert_eq!(of_sqlite(267), Some(StoreError::Corrupt("pages of the file")), "SQLITE_CORRUPT_VTAB");
         assert_eq!(of_sqlite(1), None);
         assert_eq!(of_sqlite(275), None, "SQLITE_CONSTRAINT_CHECK");
         assert_eq!(of_sqlstate("42601"), None);

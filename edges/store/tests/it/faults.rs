@@ -375,6 +375,23 @@ fn a_connection_that_was_lost_while_idle_fails_no_write() {
 }
 
 #[test]
+fn a_reader_that_was_lost_while_idle_fails_no_read() {
+    let Some(server) = postgres_server() else { return };
+    block_on(async {
+        let place = Place::postgres(&server).await;
+        let world = World { store: place.open().await.unwrap(), place };
+        world.tenant("demo").await;
+        for _ in 0..3 {
+            let mut reader = world.store.read().await.unwrap();
+            assert!(reader.tenants().list(&platform(), &Page::first(9)).await.is_ok());
+            let pid = process_behind(reader.connection().await.unwrap()).await;
+            drop(reader);
+            world.place.execute(&format!("SELECT pg_terminate_backend({pid})")).await;
+        }
+    });
+}
+
+#[test]
 fn a_closure_that_never_ends_is_given_up_and_writing_goes_on() {
     crate::world::on_sqlcipher(|world| async move {
         tokio::time::pause();
