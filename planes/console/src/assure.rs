@@ -6,8 +6,11 @@ use crate::output::{Format, Output, columns, or_dash};
 use crate::progress::Progress;
 use api::assurance::{FindingView, Findings, RunAssurance};
 
-/// Longest fact in a table; JSON holds all of it.
-const FACTS_MAX: usize = 100;
+/// Where a promise is broken into lines.
+const PROMISE_WIDTH: usize = 64;
+
+/// Longest fact that is shown; JSON holds all of it.
+const FACT_MAX: usize = 120;
 
 /// Checks the controls against the running system
 #[derive(Debug, clap::Subcommand)]
@@ -61,39 +64,72 @@ fn show(findings: &Findings, output: &mut Output<'_>) -> Outcome {
 
 /// One table for each group, in the order of the catalogue, and a line that sums up.
 fn tables(findings: &Findings, is_coloured: bool) -> String {
-    let mut text = String::new();
-    for group in findings.findings.chunk_by(|a, b| a.group == b.group) {
-        let name = group.first().map_or("", |first| first.group.as_str());
-        let mut rows = vec![["OUTCOME", "CONTROL", "PROMISE", "CHECKED", "SEEN"].map(str::to_owned).to_vec()];
-        rows.extend(group.iter().map(cells));
-        let table = columns(&rows);
-        let mut lines = table.lines();
-        text.push_str(&format!(
-            "{}\n  {}\n",
-            crate::output::printable(name),
-            lines.next().unwrap_or_default()
-        ));
-        for (line, finding) in lines.zip(group) {
-            text.push_str(&format!("  {}\n", coloured(line, &finding.outcome, is_coloured)));
+    let is_single = findings.findings.len() == 1;
+    let groups = findings.findings.chunk_by(|a, b| a.group == b.group);
+    let tables: String = groups.map(|group| table(group, is_single, is_coloured)).collect();
+    format!("{tables}{}", summary(findings))
+}
+
+/// One group. What was seen is shown where it is needed: under a single control, and under each one that was
+/// checked and is not green.
+fn table(group: &[FindingView], is_single: bool, is_coloured: bool) -> String {
+    let name = group.first().map_or("", |first| first.group.as_str());
+    let mut text = format!("{}\n", crate::output::printable(name));
+    let mut rows = vec![["OUTCOME", "CONTROL", "PROMISE", "CHECKED"].map(str::to_owned).to_vec()];
+    rows.extend(group.iter().map(cells));
+    let table = columns(&rows);
+    let mut lines = table.lines().peekable();
+    text.extend(lines.next().map(|header| format!("  {header}\n")));
+    for finding in group {
+        text.extend(
+            lines.next().map(|line| format!("  {}\n", coloured(line, &finding.outcome, is_coloured))),
+        );
+        // The further lines of a promise have nothing in the first column.
+        while let Some(line) = lines.next_if(|line| line.starts_with(' ')) {
+            text.push_str(&format!("  {line}\n"));
         }
-        text.push('\n');
+        text.push_str(&seen(finding, is_single));
     }
-    text.push_str(&summary(findings));
+    text.push('\n');
     text
 }
 
 fn cells(finding: &FindingView) -> Vec<String> {
-    let facts =
-        finding.facts.iter().map(|(name, fact)| format!("{name}={fact}")).collect::<Vec<_>>().join(" ");
-    let facts = facts.replace('\n', " ");
-    let shown: String = facts.chars().take(FACTS_MAX).collect();
     vec![
         finding.outcome.clone(),
         finding.control.clone(),
-        finding.promise.replace('\n', " "),
+        wrapped(&finding.promise, PROMISE_WIDTH),
         or_dash(finding.time),
-        if shown.len() < facts.len() { format!("{shown}\u{2026}") } else { shown },
     ]
+}
+
+/// What a check saw, one fact on each line.
+fn seen(finding: &FindingView, is_single: bool) -> String {
+    let is_green_or_absent = matches!(finding.outcome.as_str(), "pass" | "not_built");
+    if is_green_or_absent && !is_single {
+        return String::new();
+    }
+    let facts = finding.facts.iter().map(|(name, fact)| {
+        let fact: String = fact.replace('\n', " ").chars().take(FACT_MAX).collect();
+        format!("    {}\n", crate::output::printable(&format!("{name}: {fact}")))
+    });
+    facts.collect()
+}
+
+/// The text broken into lines of at most `width` characters, where words allow it.
+fn wrapped(text: &str, width: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
 }
 
 /// Colours the outcome at the line's beginning.
@@ -143,6 +179,7 @@ mod tests {
         let text = tables(&findings, false);
         assert!(text.starts_with("Signed plans\n  OUTCOME"), "{text}");
         assert!(text.contains("\n  pass     PLAN-1"), "{text}");
+        assert_eq!(text.matches("refused: 14").count(), 2, "only under what is not green: {text}");
         assert!(text.contains("\n\nNetwork\n  OUTCOME"), "{text}");
         assert!(text.ends_with("3 controls: 1 pass, 1 fail, 1 not enforced, 0 not run, 0 not built\n"));
     }
@@ -152,6 +189,29 @@ mod tests {
         let findings = Findings { findings: vec![finding("PLAN-3", "Signed plans", "fail")] };
         assert!(tables(&findings, true).contains("\u{1b}[31;1mfail\u{1b}[0m"));
         assert!(!tables(&findings, false).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_single_control_shows_what_was_seen_even_if_it_holds() {
+        let findings = Findings { findings: vec![finding("PLAN-3", "Signed plans", "pass")] };
+        assert!(tables(&findings, false).contains("\n    refused: 14\n"));
+    }
+
+    #[test]
+    fn a_long_promise_is_broken_between_words_and_loses_none() {
+        let promise = "Each plan carries a token ".repeat(8);
+        let text = wrapped(&promise, 20);
+        assert!(text.lines().count() > 8 && text.lines().all(|line| line.chars().count() <= 20));
+        assert!(text.split_whitespace().eq(promise.split_whitespace()));
+        let findings = Findings {
+            findings: vec![
+                FindingView { promise: promise.clone(), ..finding("PLAN-1", "g", "fail") },
+                FindingView { promise, ..finding("PLAN-2", "g", "pass") },
+            ],
+        };
+        let table = tables(&findings, true);
+        assert_eq!(table.matches("\u{1b}[31;1mfail").count(), 1, "{table}");
+        assert_eq!(table.matches("\u{1b}[32mpass").count(), 1, "{table}");
     }
 
     #[test]

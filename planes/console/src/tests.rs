@@ -176,7 +176,7 @@ async fn a_control_that_fails_fails_the_run_and_is_shown() {
         api.on("POST /v1/assurance/runs", &finding(outcome));
         let (ended, printed) = api.palisade(&["assure", "run", "PLAN-3"]).await;
         assert_eq!(ended, Ok(exit));
-        assert!(printed.contains(&format!("  {outcome}")) && printed.contains("refused=14"), "{printed}");
+        assert!(printed.contains(&format!("  {outcome}")) && printed.contains("refused: 14"), "{printed}");
     }
     assert_eq!(api.asked()[0].body, r#"{"control":"PLAN-3"}"#);
 }

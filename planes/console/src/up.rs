@@ -104,6 +104,7 @@ pub(crate) async fn run(
     })?;
     let mut stopped = pin!(host::signals::stop_signal());
     let progress = Progress::spinner("preparing the state directory");
+    refuse_lost_ready_file(&options)?;
     let site = Site::prepare(&options, at.state_dir.as_deref())?;
     remove_ready_file(&options)?;
     let mut processes = Processes::default();
@@ -166,7 +167,7 @@ async fn bring_up(
     progress.step("waiting for data planes and sidecars");
     let found = processes.attend(data_planes(&client, &wanted, began)).await?;
     match (&demo, found.missing()) {
-        (_, missing) if missing.is_empty() => progress.done(&format!("{} data plane(s) run", wanted.len())),
+        (_, missing) if missing.is_empty() => progress.done(&running(wanted.len())),
         (Some(demo), _) => return Err(processes.node_is_stuck(demo.tenant.name.as_str())),
         (None, missing) => progress.line(&format!("not up yet: data planes of {}", missing.join(", "))),
     }
@@ -187,6 +188,14 @@ async fn enrol_node(site: &Site, client: &Client) -> Outcome {
     let issued: IssuedEnrolment = client.send(Call::to("issue_enrolment").body(&body)).await?;
     files::write_private_atomically(&site.enrol_token(), issued.token.as_bytes())
         .map_err(|error| Failure::of_file(&error, DISK))
+}
+
+fn running(data_planes: usize) -> String {
+    match data_planes {
+        0 => "the node runs; it starts a data plane for each tenant".to_owned(),
+        1 => "a data plane and its sidecar run".to_owned(),
+        more => format!("{more} data planes and their sidecars run"),
+    }
 }
 
 async fn active_tenants(client: &Client) -> Outcome<Vec<TenantView>> {
@@ -222,11 +231,23 @@ async fn data_planes(client: &Client, wanted: &[TenantView], began: Timestamp) -
     }
 }
 
+/// Whoever waits for the file would wait for ever if its folder cannot take it.
+fn refuse_lost_ready_file(options: &Options) -> Outcome {
+    let Some(path) = &options.ready_file else { return Ok(()) };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if files::is_writable(folder) {
+        return Ok(());
+    }
+    Err(Failure::bad_file(folder, "this folder cannot be written", READY_FILE))
+}
+
+/// What to do about a ready file that cannot be written.
+const READY_FILE: &str = "name a file in a folder that you can write: --ready-file FILE";
+
 fn write_ready_file(path: &Path, summary: &Summary) -> Outcome {
     let text = format!("{}\n", summary.ready());
-    files::write_atomically(path, text.as_bytes(), 0o644, files::Owner::This).map_err(|error| {
-        Failure::of_file(&error, "name a file in a folder that you can write: --ready-file FILE")
-    })
+    files::write_atomically(path, text.as_bytes(), 0o644, files::Owner::This)
+        .map_err(|error| Failure::of_file(&error, READY_FILE))
 }
 
 /// A file from an earlier run would tell scripts that everything is ready.
@@ -234,7 +255,7 @@ fn remove_ready_file(options: &Options) -> Outcome {
     let Some(path) = &options.ready_file else { return Ok(()) };
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Failure::bad_file(path, error, "name another file: --ready-file FILE"))
+            Err(Failure::bad_file(path, error, READY_FILE))
         }
         Ok(()) | Err(_) => Ok(()),
     }

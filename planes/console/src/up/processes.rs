@@ -123,8 +123,8 @@ impl Processes {
             if !deaths.may_start_again(name, host::clock::now()) {
                 return failure;
             }
-            progress.line(&failure.to_text());
-            progress.line(&format!("starting {name} again"));
+            progress.line(&format!("{}; starting it again", failure.cause));
+            failure.details.iter().for_each(|line| progress.line(&format!("  {line}")));
             let started = match name {
                 "palisade-control" => self.start_control(site).await,
                 _ => self.start_node(site).await,
