@@ -74,7 +74,8 @@ impl Store {
         answered.await.map_err(|_| WriteError::Store(StoreError::Closed))?
     }
 
-    /// Waits until every write that was begun is answered, and closes all connections.
+    /// Waits until every write that was begun is answered, and closes all connections. To be called before the
+    /// process ends: a writer at work would use a cipher that its library takes down at exit.
     pub async fn close(&self) {
         let (done, finished) = oneshot::channel();
         if self.0.jobs.send(Job::stop(done)).await.is_ok() {

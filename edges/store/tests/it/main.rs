@@ -14,6 +14,7 @@ mod faults;
 mod metering;
 mod permits;
 mod platform;
+mod readers;
 mod schema;
 mod seed;
 mod tenants;

@@ -2,6 +2,7 @@
 
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use store::{Config, Database, OpenError, Store, StoreError, Tenant, TenantState};
@@ -83,7 +84,24 @@ pub(crate) fn postgres_server() -> Option<String> {
 }
 
 pub(crate) fn block_on(future: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        future.await;
+        for store in OPENED.take() {
+            store.close().await;
+        }
+    });
+}
+
+thread_local! {
+    /// The stores that the test of this thread opened. At its end they are closed: were a writer still at work
+    /// when the process ends, it would use a cipher that has been taken down already.
+    static OPENED: RefCell<Vec<Store>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Leaves the stores opened so far to be dropped, as by a process that crashes.
+pub(crate) fn abandon_stores() {
+    OPENED.take();
 }
 
 impl Place {
@@ -102,7 +120,9 @@ impl Place {
     }
 
     pub(crate) async fn open(&self) -> Result<Store, OpenError> {
-        Store::open(self.config(), keystore(ROOT_KEY)).await
+        let store = Store::open(self.config(), keystore(ROOT_KEY)).await?;
+        OPENED.with_borrow_mut(|opened| opened.push(store.clone()));
+        Ok(store)
     }
 
     /// The folder of a world on SQLCipher.

@@ -213,6 +213,7 @@ async fn two_stores_on_one_database_take_turns(world: World) {
 
 async fn what_was_acknowledged_is_there_after_the_store_was_dropped(world: World) {
     let World { store, place } = world;
+    crate::world::abandon_stores();
     let mut acknowledged = Vec::new();
     let mut writes: Vec<_> = (0..100)
         .map(|n| {
