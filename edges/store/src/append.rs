@@ -2,9 +2,10 @@
 
 use crate::connect::Engine;
 use crate::error::StoreError;
-use crate::keys::{self, OwnerKeys, Place};
+use crate::keys::{self, Nonces, OwnerKeys, Place};
 use crate::sql::{self, Columns, Source, count, json_text, ms, sql};
 use crate::tx::{Logged, Tx};
+use core::fmt::Write as _;
 use ledger::{Frontier, leaf_hash};
 use std::sync::Arc;
 use terms::{Digest, TenantId};
@@ -90,6 +91,7 @@ struct SealedEntry {
 async fn write_entries(tx: &mut Tx, frontier: &mut Frontier, entries: &[Logged]) -> Result<(), StoreError> {
     let mut rows = Vec::with_capacity(entries.len());
     let mut nodes = Vec::new();
+    let mut nonces = Nonces::default();
     for Logged { entry, destroyed } in entries {
         let index = frontier.size();
         let text = json_text(entry, "audit entry")?;
@@ -99,7 +101,7 @@ async fn write_entries(tx: &mut Tx, frontier: &mut Frontier, entries: &[Logged])
             Some(keys) => (Arc::clone(keys), entry.tenant),
             None => keys_or_platforms(tx, entry.tenant).await?,
         };
-        let sealed = keys.seal_entry(place, text.as_bytes())?;
+        let sealed = keys.seal_entry(place, nonces.next()?, text.as_bytes());
         let leaf = leaf_hash(&sealed);
         frontier.append_with(leaf, |node| {
             if node.level > 0 && node.level % TILE_HEIGHT == 0 {
@@ -213,13 +215,17 @@ pub(crate) fn sizes(mut rows: usize) -> Vec<usize> {
 pub(crate) fn values(insert: &str, columns: usize, rows: usize) -> String {
     let mut text = String::from(insert);
     for row in 0..rows {
-        text.push_str(if row == 0 { "(" } else { ", (" });
         for column in 0..columns {
-            let number = row * columns + column + 1;
-            text.push_str(&if column == 0 { format!("${number}") } else { format!(", ${number}") });
+            text.push_str(match (row, column) {
+                (0, 0) => "($",
+                (_, 0) => "), ($",
+                (_, _) => ", $",
+            });
+            // A string takes whatever is written to it.
+            let _taken = write!(text, "{}", row * columns + column + 1);
         }
-        text.push(')');
     }
+    text.push(')');
     text
 }
 

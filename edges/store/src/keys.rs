@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 use terms::TenantId;
-use vault::{Context, DataKey, Keystore, Owner, Purpose, WrappedKey};
+use vault::{Context, DataKey, Keystore, NONCE_LENGTH, Owner, Purpose, WrappedKey};
 use zeroize::Zeroizing;
 
 /// The purposes that each owner has a key for.
@@ -61,6 +61,10 @@ pub struct OwnerKeys {
     index: DataKey,
     log: DataKey,
 }
+
+/// Nonces for many values, drawn from the kernel by the handful: a call for each would cost as much as sealing.
+#[derive(Default)]
+pub(crate) struct Nonces(Vec<[u8; NONCE_LENGTH]>);
 
 /// Where a sealed value stands.
 #[derive(Clone, Copy)]
@@ -196,6 +200,19 @@ fn owner_text(owner: Owner) -> String {
     }
 }
 
+// === impl Nonces ===
+
+impl Nonces {
+    /// The next nonce; none is given twice.
+    pub(crate) fn next(&mut self) -> Result<[u8; NONCE_LENGTH], StoreError> {
+        if self.0.is_empty() {
+            let drawn: [u8; 32 * NONCE_LENGTH] = entropy()?;
+            self.0.extend(drawn.as_chunks().0);
+        }
+        self.0.pop().ok_or(StoreError::Entropy)
+    }
+}
+
 // === impl OwnerKeys ===
 
 impl OwnerKeys {
@@ -211,8 +228,8 @@ impl OwnerKeys {
     }
 
     /// Seals an audit entry to its index.
-    pub(crate) fn seal_entry(&self, place: Place<'_>, entry: &[u8]) -> Result<Vec<u8>, StoreError> {
-        Ok(self.log.seal(&self.context(place), entropy()?, entry))
+    pub(crate) fn seal_entry(&self, place: Place<'_>, nonce: [u8; NONCE_LENGTH], entry: &[u8]) -> Vec<u8> {
+        self.log.seal(&self.context(place), nonce, entry)
     }
 
     /// Opens an audit entry at its index.
