@@ -123,7 +123,7 @@ async fn counted(
         }
         if waited_ms > PATIENCE_MS {
             let cause = "no heartbeat of the sidecar was accepted within a minute";
-            let next = "look at the sidecar's log (node/logs/meter-* in the state directory) and at: palisade events";
+            let next = "look at node/logs/meter-* in the state directory, and at: palisade events";
             return Err(Failure::new(Exit::Failure, "no_heartbeat", cause, next));
         }
         tokio::time::sleep(POLL).await;
