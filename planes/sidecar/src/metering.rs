@@ -16,6 +16,9 @@ use wire::heartbeat::{Heartbeat, Integrity, PAYLOAD_TYPE, Totals};
 /// Most counters in one record, so that a record keeps its bound however many heartbeats expired at once.
 const SETTLED_MAX: usize = 1_000;
 
+/// Fewer bytes than any heartbeat's record has: a bound of how many a damaged end of the journal may have held.
+const RECORD_MIN: u64 = 1_000;
+
 /// This sidecar's release, as it is sworn.
 pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
 
@@ -97,6 +100,8 @@ pub struct Metering<D> {
     accumulator: Accumulator,
     key: SidecarKey,
     nonce: Option<String>,
+    /// Whether totals that were sworn to may be lost: nothing less may be sworn to now.
+    unsure: bool,
 }
 
 impl<D: Disk> Metering<D> {
@@ -115,7 +120,8 @@ impl<D: Disk> Metering<D> {
         let state = found.state.unwrap_or_else(|| State::enrolled(sidecar, tenant));
         let spool = Spool::restore(found.waiting);
         let accumulator = Accumulator::restore(state.runtime.clone().into());
-        let mut metering = Self { journal, spool, state, accumulator, key, nonce: None };
+        let unsure = false;
+        let mut metering = Self { journal, spool, state, accumulator, key, nonce: None, unsure };
         metering.note_damage(found.damage, &mut notices);
         if metering.state.sidecar != sidecar {
             metering.take_over(sidecar, tenant, &mut notices);
@@ -133,9 +139,12 @@ impl<D: Disk> Metering<D> {
             Some(Damage::Middle { bytes }) => notices.push(Notice::Recovered { within: true, bytes }),
             Some(Damage::Tail { bytes }) => {
                 notices.push(Notice::Recovered { within: false, bytes });
-                // The lost record may have been a heartbeat that was synced, sent, and spoilt since. Its counter
-                // is passed over: a gap is a question, a second content would be an accusation.
-                self.state.counter = self.state.counter.saturating_add(1);
+                // What is lost may have been heartbeats that were synced, sent, and spoilt since. Their counters
+                // are passed over, and one more, so that nothing seems to follow from what is lost: a gap is a
+                // question, a second content or a broken chain would be an accusation.
+                let passed_over = (bytes / RECORD_MIN).saturating_add(2);
+                self.state.counter = self.state.counter.saturating_add(passed_over);
+                self.unsure = true;
             }
         }
     }
@@ -152,15 +161,20 @@ impl<D: Disk> Metering<D> {
     /// Takes a sample in.
     pub fn observe(&mut self, sample: &Sample) -> Vec<Notice> {
         let (_, faults) = self.accumulator.observe(sample);
+        self.unsure = false;
         faults.into_iter().map(Notice::Sample).collect()
     }
 
-    /// Makes the next heartbeat, signs it and syncs it.
+    /// Makes the next heartbeat, signs it and syncs it. After a damaged journal it first needs a sample: until
+    /// then nothing is sworn.
     ///
     /// # Errors
     /// [`MeteringError`]. Nothing was sworn then, and the chain stands where it stood.
     pub fn beat(&mut self, now: Timestamp, integrity: Integrity) -> Result<Vec<Notice>, MeteringError> {
         let mut notices: Vec<Notice> = self.expire(now).into_iter().collect();
+        if self.unsure {
+            return Ok(notices);
+        }
         let made = Made {
             now,
             totals: self.totals(),
