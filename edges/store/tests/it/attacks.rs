@@ -159,19 +159,32 @@ async fn stores_that_make_one_database_at_once_all_open_it(world: World) {
             std::fs::create_dir(folder.join("fresh")).unwrap();
             Place::File(folder.join("fresh"))
         }
-        Place::Postgres(_) => Place::postgres(&crate::world::postgres_server().unwrap()).await,
-    };
-    let stores = join_all((0..4).map(|_| fresh.open())).await;
-    let writes = stores.iter().map(|store| {
-        let store = store.clone().unwrap();
-        async move {
-            let one = tenant(&format!("t{}", hex::encode(crate::world::unique())));
-            store.write(move |tx| Box::pin(async move { tx.tenants().insert(&platform(), &one).await })).await
+        Place::Postgres(url) => {
+            let schema = url.rsplit_once("%3D").unwrap().1;
+            world.place.execute(&format!("DROP SCHEMA {schema} CASCADE")).await;
+            world.place.execute(&format!("CREATE SCHEMA {schema}")).await;
+            Place::Postgres(url.clone())
         }
+    };
+    // Each on a thread of its own, or one would be done before the next begins.
+    let openers = (0..4).map(|_| {
+        let (runtime, config) = (tokio::runtime::Handle::current(), fresh.config());
+        tokio::task::spawn_blocking(move || {
+            runtime.block_on(store::Store::open(config, crate::world::keystore(crate::world::ROOT_KEY)))
+        })
+    });
+    let openers: Vec<_> = openers.collect();
+    let stores: Vec<_> = join_all(openers).await.into_iter().map(|opened| opened.unwrap().unwrap()).collect();
+    let writes = stores.iter().map(|store| async move {
+        let one = tenant(&format!("t{}", hex::encode(crate::world::unique())));
+        store.write(move |tx| Box::pin(async move { tx.tenants().insert(&platform(), &one).await })).await
     });
     join_all(writes).await.into_iter().for_each(|answer| answer.unwrap());
     assert_eq!(fresh.number("SELECT count(*) FROM vault_keys WHERE owner = 'platform'").await, 3);
     assert_eq!(fresh.number("SELECT count(*) FROM tenants").await, 4);
+    for store in stores {
+        store.close().await;
+    }
 }
 
 async fn proofs_of_absurd_sizes_are_refused(world: World) {

@@ -2,7 +2,7 @@
 
 use crate::world::{
     PAGE_KEY, Place, ROOT_KEY, World, block_on, entry, execute_on, file_in, keystore, platform,
-    postgres_server, process_behind, tenant,
+    process_behind, tenant,
 };
 use std::fs;
 use std::path::Path;
@@ -333,10 +333,7 @@ fn a_reader_cannot_write() {
 
 #[test]
 fn a_server_that_drops_the_writer_is_reached_again() {
-    let Some(server) = postgres_server() else { return };
-    block_on(async {
-        let place = Place::postgres(&server).await;
-        let world = World { store: place.open().await.unwrap(), place };
+    crate::world::on_postgres(|world| async move {
         world.tenant("before").await;
         let Place::Postgres(url) = &world.place else { return };
         let killer = Place::Postgres(url.clone());
@@ -361,10 +358,7 @@ fn a_server_that_drops_the_writer_is_reached_again() {
 
 #[test]
 fn a_connection_that_was_lost_while_idle_fails_no_write() {
-    let Some(server) = postgres_server() else { return };
-    block_on(async {
-        let place = Place::postgres(&server).await;
-        let world = World { store: place.open().await.unwrap(), place };
+    crate::world::on_postgres(|world| async move {
         for n in 0..3 {
             let pid = write!(world, |tx| Ok::<_, StoreError>(process_behind(tx.connection().await?).await));
             world.place.execute(&format!("SELECT pg_terminate_backend({})", pid.unwrap())).await;
@@ -376,10 +370,7 @@ fn a_connection_that_was_lost_while_idle_fails_no_write() {
 
 #[test]
 fn a_reader_that_was_lost_while_idle_fails_no_read() {
-    let Some(server) = postgres_server() else { return };
-    block_on(async {
-        let place = Place::postgres(&server).await;
-        let world = World { store: place.open().await.unwrap(), place };
+    crate::world::on_postgres(|world| async move {
         world.tenant("demo").await;
         for _ in 0..3 {
             let mut reader = world.store.read().await.unwrap();
