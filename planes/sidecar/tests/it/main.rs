@@ -1,5 +1,6 @@
 //! The sidecar at its boundary: its memory over a disk that fails, and the whole of it between a data plane and a
 //! control plane.
+#![cfg(test)]
 
 mod disk;
 mod faults;
