@@ -58,7 +58,8 @@ impl Store {
     }
 
     /// Runs `work` in a transaction and answers once it is on disk. Several writes share one commit; one that
-    /// fails or panics is undone alone. All writers wait while `work` runs: it awaits nothing but its `Tx`. Once
+    /// fails or panics is undone alone, and so is one of whose statements the engine refused any, whatever it
+    /// answers. All writers wait while `work` runs: it awaits nothing but its `Tx`. Once
     /// queued it runs, whether or not its caller still waits.
     ///
     /// # Errors
