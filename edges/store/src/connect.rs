@@ -10,7 +10,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use terms::KeyBytes;
 use zeroize::Zeroizing;
 
@@ -105,8 +105,13 @@ impl Connector {
     }
 }
 
+/// SQLite calls itself initialised before its extension, the cipher, is (sqlite3_initialize, SQLITE_EXTRA_INIT): of
+/// threads that open a first file at the same time, one would find no cipher.
+static CIPHER: Once = Once::new();
+
 /// Opens a file with its key. The key is raw, so that opening costs no derivation.
 fn open(path: &Path, key: &KeyBytes) -> rusqlite::Result<rusqlite::Connection> {
+    CIPHER.call_once(|| drop(rusqlite::Connection::open_in_memory()));
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let file = rusqlite::Connection::open_with_flags(path, flags)?;
     // Errors are ours to tell; the library would print them to whatever terminal there is.
