@@ -131,3 +131,80 @@ const fn poll_ms() -> u64 {
 const fn interval_ms() -> u64 {
     wire::heartbeat::INTERVAL_MS
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use host::config::ConfigError;
+
+    /// What `palisade up` writes.
+    const WRITTEN: &str = r#"
+        state_dir = "/s"
+        control_plane_url = "https://localhost:8443"
+        control_plane_ca_file = "/s/ca.pem"
+        enrol_token_file = "/s/node/enrol.token"
+        data_plane_port = 0
+        uid_base = 70000
+        interval_ms = 2000
+        bin_dir = "/opt/palisade"
+    "#;
+
+    #[test]
+    fn what_up_writes_is_read_and_the_rest_has_defaults() {
+        let config = read(WRITTEN).unwrap();
+        assert_eq!((config.data_plane_port, config.uid_base, config.interval_ms), (0, 70_000, 2_000));
+        assert_eq!(config.bin_dir.as_deref(), Some(std::path::Path::new("/opt/palisade")));
+        assert_eq!((config.poll_ms, config.loopback.egress_allow.len()), (POLL_MS, 0));
+        config.check().unwrap();
+    }
+
+    #[test]
+    fn the_command_line_alone_gives_the_same_as_a_file_with_nothing_optional() {
+        let least = WRITTEN.lines().filter(|line| {
+            !["data_plane_port", "uid_base", "interval_ms", "bin_dir"].iter().any(|key| line.contains(key))
+        });
+        let url = "https://localhost:8443".to_owned();
+        let config = NodeConfig::with_defaults("/s".into(), url, "/s/node/enrol.token".into());
+        assert_eq!(read(&least.collect::<Vec<_>>().join("\n")).unwrap(), config);
+        config.check().unwrap();
+    }
+
+    #[test]
+    fn exceptions_for_data_planes_are_read() {
+        let allow = "[[loopback.egress_allow]]\nhost = \"a.test\"\nport = 443\ncidr = \"127.0.0.0/8\"";
+        let config = read(&format!("{WRITTEN}\npoll_ms = 50\n{allow}")).unwrap();
+        let expected = EgressAllow { host: "a.test".into(), port: 443, cidr: "127.0.0.0/8".into() };
+        assert_eq!((config.poll_ms, config.loopback.egress_allow), (50, vec![expected]));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_wherever_it_is() {
+        for odd in ["odd = 1", "[loopback]\nodd = 1", "[[loopback.egress_allow]]\nodd = 1"] {
+            assert!(matches!(read(&format!("{WRITTEN}\n{odd}")), Err(ConfigError::Invalid { .. })), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_value_out_of_bounds_is_refused_by_name() {
+        let good = read(WRITTEN).unwrap();
+        for (key, bad) in [
+            ("poll_ms", NodeConfig { poll_ms: 49, ..good.clone() }),
+            ("poll_ms", NodeConfig { poll_ms: 60_001, ..good.clone() }),
+            ("interval_ms", NodeConfig { interval_ms: 99, ..good.clone() }),
+            ("interval_ms", NodeConfig { interval_ms: 3_600_001, ..good.clone() }),
+            ("uid_base", NodeConfig { uid_base: 0, ..good.clone() }),
+            ("uid_base", NodeConfig { uid_base: 999, ..good.clone() }),
+            ("uid_base", NodeConfig { uid_base: u32::MAX / 2 + 1, ..good.clone() }),
+        ] {
+            let refusal = bad.check().unwrap_err().to_string();
+            assert!(refusal.starts_with(&format!("`{key}` must be from ")), "{refusal}");
+        }
+    }
+
+    fn read(text: &str) -> Result<NodeConfig, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.toml");
+        std::fs::write(&path, text).unwrap();
+        host::config::load(&path)
+    }
+}

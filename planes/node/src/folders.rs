@@ -193,28 +193,141 @@ fn owner(uid: Option<u32>) -> Owner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
     use terms::NodeId;
 
+    const ROLES: [Role; 2] = [Role::DataPlane, Role::Sidecar];
+    const TENANT: TenantId = TenantId::from_bytes([2; 16]);
+
     #[test]
-    fn a_tenants_folders_are_made_configured_and_removed_without_following_links() {
-        let dir = tempfile::tempdir().unwrap();
-        let outside = tempfile::tempdir().unwrap();
-        std::fs::write(outside.path().join("kept"), b"x").unwrap();
-        let state = dir.path().join("state");
-        std::fs::create_dir(&state).unwrap();
-        let config = NodeConfig::with_defaults(state, "https://localhost:1".into(), "token".into());
-        let slot = Slot { slot: 1, node: NodeId::from_bytes([1; 16]), port: 0 };
-        let tenant = TenantId::from_bytes([2; 16]);
-        let folders = Folders::of(&config, tenant, slot);
-        for role in [Role::DataPlane, Role::Sidecar] {
-            folders.make(role).unwrap();
-            folders.give_token(role, "palisade_enrol_x").unwrap();
-            let text =
-                std::fs::read_to_string(folders.configure(&config, tenant, role, 5_678).unwrap()).unwrap();
-            assert!(text.contains(&tenant.to_string()) && text.contains("meter.sock"), "{text}");
+    fn each_process_owns_a_private_folder_and_lets_others_through_to_the_socket_only() {
+        let site = Site::new();
+        site.make_all();
+        let (data, meter) = (site.folders.data_uid, site.folders.meter_uid);
+        let this = host::process::own_uid();
+        for (folder, mode, uid) in [
+            (&site.folders.data, 0o700, data),
+            (&site.folders.meter, 0o700, meter),
+            (&site.folders.run, 0o711, data),
+        ] {
+            let seen = folder.metadata().unwrap();
+            assert_eq!((seen.mode() & 0o777, seen.uid()), (mode, uid.unwrap_or(this)), "{folder:?}");
         }
-        std::os::unix::fs::symlink(outside.path(), folders.data.join("link")).unwrap();
-        folders.remove().unwrap();
-        assert!(!folders.data.exists() && outside.path().join("kept").exists());
+        for role in ROLES {
+            let (own, uid) = site.folders.own(role);
+            let seen = own.join(TOKEN).metadata().unwrap();
+            assert_eq!((seen.mode() & 0o777, seen.uid()), (0o600, uid.unwrap_or(this)));
+        }
+    }
+
+    #[test]
+    fn user_ids_differ_for_all_processes_of_all_slots_and_from_the_control_planes() {
+        let site = Site::new();
+        let uids = [1, 2, 3].into_iter().flat_map(|number| {
+            let folders = Folders::of(&site.config, TENANT, slot(number));
+            [folders.data_uid, folders.meter_uid]
+        });
+        let given: Vec<_> = uids.flatten().collect();
+        let base = site.config.uid_base;
+        let expected = if host::process::is_root() { (base + 2..base + 8).collect() } else { Vec::new() };
+        assert_eq!(given, expected);
+    }
+
+    #[test]
+    fn the_configurations_say_what_data_planes_and_sidecars_read_and_nothing_else() {
+        let site = Site::new();
+        site.make_all();
+        let identity = ["control_plane_ca_file", "control_plane_url", "enrol_token_file"];
+        let data = ["driver", "egress_allow", "listen", "metering_socket", "sidecar_uid"];
+        let meter = ["data_plane_uid", "interval_ms", "metering_socket"];
+        for (role, own) in ROLES.into_iter().zip([&data[..], &meter[..]]) {
+            let path = site.folders.configure(&site.config, TENANT, role, 5_678).unwrap();
+            let text = std::fs::read_to_string(path).unwrap();
+            let table: toml::Table = toml::from_str(&text).unwrap();
+            let mut expected = [&identity[..], own, &["state_dir", "tenant"]].concat();
+            expected.sort_unstable();
+            let mut keys: Vec<_> = table.keys().map(String::as_str).collect();
+            keys.sort_unstable();
+            assert_eq!(keys, expected);
+            assert_eq!(table["tenant"].as_str().unwrap(), TENANT.to_string());
+        }
+    }
+
+    #[test]
+    fn a_link_in_a_folders_place_is_neither_used_nor_followed() {
+        for role in ROLES {
+            let site = Site::new();
+            symlink(site.outside.path(), site.folders.own(role).0).unwrap();
+            assert!(matches!(site.folders.make(role), Err(FolderError::File(FileError::NotAFolder(_)))));
+            assert!(site.folders.give_token(role, "palisade_enrol_x").is_err());
+            assert!(site.folders.configure(&site.config, TENANT, role, 0).is_err());
+            site.folders.remove().unwrap();
+            assert!(site.folders.own(role).0.symlink_metadata().is_err(), "the link is gone");
+            assert_eq!(site.kept(), ["kept"], "what it led to is not");
+        }
+    }
+
+    #[test]
+    fn a_link_in_a_files_place_is_replaced_not_followed() {
+        let site = Site::new();
+        site.folders.make(Role::DataPlane).unwrap();
+        symlink(site.outside.path().join("kept"), site.folders.data.join(TOKEN)).unwrap();
+        site.folders.give_token(Role::DataPlane, "palisade_enrol_x").unwrap();
+        assert_eq!(std::fs::read(site.outside.path().join("kept")).unwrap(), b"x");
+    }
+
+    #[test]
+    fn a_tenants_folders_are_removed_whole_without_following_links_and_again_without_harm() {
+        let site = Site::new();
+        site.make_all();
+        symlink(site.outside.path(), site.folders.data.join("link")).unwrap();
+        std::fs::create_dir(site.folders.data.join("journal")).unwrap();
+        for role in ROLES {
+            std::fs::write(site.folders.log(role), b"x").unwrap();
+        }
+        for _ in 0..2 {
+            site.folders.remove().unwrap();
+            let left = |dir: &Path| std::fs::read_dir(dir).unwrap().count();
+            assert_eq!(
+                (left(&site.config.state_dir), left(&site.config.state_dir.join("node/logs"))),
+                (1, 0)
+            );
+        }
+        assert_eq!(site.kept(), ["kept"]);
+    }
+
+    struct Site {
+        _dir: tempfile::TempDir,
+        outside: tempfile::TempDir,
+        config: NodeConfig,
+        folders: Folders,
+    }
+
+    impl Site {
+        fn new() -> Self {
+            let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            std::fs::write(outside.path().join("kept"), b"x").unwrap();
+            let state = dir.path().join("state");
+            std::fs::create_dir_all(state.join("node").join(LOGS)).unwrap();
+            let config = NodeConfig::with_defaults(state, "https://localhost:1".into(), "token".into());
+            let folders = Folders::of(&config, TENANT, slot(1));
+            Self { _dir: dir, outside, config, folders }
+        }
+
+        fn make_all(&self) {
+            for role in ROLES {
+                self.folders.make(role).unwrap();
+                self.folders.give_token(role, "palisade_enrol_x").unwrap();
+            }
+        }
+
+        fn kept(&self) -> Vec<String> {
+            let entries = std::fs::read_dir(self.outside.path()).unwrap();
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        }
+    }
+
+    fn slot(number: u32) -> Slot {
+        Slot { slot: number, node: NodeId::from_bytes([1; 16]), port: 0 }
     }
 }

@@ -95,19 +95,16 @@ impl Order {
             self.tell(News::Started(self.tenant, self.role, pid, url));
             core::future::pending::<Result<(), String>>().await
         };
-        let ended = tokio::select! {
-            () = token => None,
-            failed = started => { failed?; None }
-            status = running.wait() => Some(status),
-            _told = &mut *stop => None,
-        };
-        match ended {
-            Some(status) => Err(format!("process {pid} ended by itself: {}", describe(status))),
-            None => {
-                running.terminate(GRACE_MS).await.map_err(|e| said(&e))?;
-                Ok(())
+        let why = tokio::select! {
+            () = token => Ok(()),
+            failed = started => failed,
+            status = running.wait() => {
+                return Err(format!("process {pid} ended by itself: {}", describe(status)));
             }
-        }
+            _told = &mut *stop => Ok(()),
+        };
+        running.terminate(GRACE_MS).await.map_err(|e| said(&e))?;
+        why
     }
 
     async fn spawn(
@@ -187,4 +184,116 @@ fn program(config: &NodeConfig, name: &str) -> std::io::Result<PathBuf> {
 
 fn describe(status: std::io::Result<std::process::ExitStatus>) -> String {
     status.map_or_else(|error| error.to_string(), |status| status.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::folders::LOGS;
+    use serve::ca::Authority;
+    use serve::identity::ControlPlaneAt;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+    use terms::{NodeId, Timestamp};
+
+    const TENANT: TenantId = TenantId::from_bytes([2; 16]);
+
+    /// Takes plans, and goes on until it is told to stop.
+    const LASTING: &str = "\
+trap 'kill $!; echo told > told; exit 0' TERM
+sleep 1000 &
+echo '{\"url\":\"https://127.0.0.1:7\"}' > ready.json
+wait";
+
+    #[tokio::test]
+    async fn a_data_plane_counts_as_started_once_it_takes_plans_and_stops_when_told_without_a_control_plane()
+    {
+        let mut host = Host::new(LASTING);
+        let (stop, stopped) = oneshot::channel();
+        let life = tokio::spawn(live(host.order(Role::DataPlane), stopped));
+        let Some(News::Started(TENANT, Role::DataPlane, _, Some(url))) = host.news.recv().await else {
+            panic!("it did not start")
+        };
+        assert_eq!(url, "https://127.0.0.1:7");
+        stop.send(()).unwrap();
+        life.await.unwrap();
+        assert!(matches!(host.news.recv().await, Some(News::Ended(TENANT, Role::DataPlane))));
+        assert!(host.data().join("told").exists(), "it was asked, not killed");
+    }
+
+    #[tokio::test]
+    async fn a_process_stops_too_when_its_supervisor_is_gone() {
+        let mut host = Host::new(LASTING);
+        let (stop, stopped) = oneshot::channel();
+        let life = tokio::spawn(live(host.order(Role::DataPlane), stopped));
+        assert!(matches!(host.news.recv().await, Some(News::Started(..))));
+        drop(stop);
+        life.await.unwrap();
+        assert!(host.data().join("told").exists());
+    }
+
+    #[tokio::test]
+    async fn an_earlier_process_cannot_speak_for_the_next_one_and_an_end_is_told() {
+        let mut host = Host::new("test -e ready.json && sleep 1000; echo gone >&2; exit 3");
+        let order = host.order(Role::DataPlane);
+        Folders::of(&order.config, TENANT, order.slot).make(Role::DataPlane).unwrap();
+        std::fs::write(host.data().join("ready.json"), br#"{"url":"https://127.0.0.1:6"}"#).unwrap();
+        let (_stop, stopped) = oneshot::channel();
+        live(order.clone(), stopped).await;
+        assert!(matches!(host.news.recv().await, Some(News::Ended(TENANT, Role::DataPlane))));
+        let folders = Folders::of(&order.config, TENANT, order.slot);
+        assert_eq!(std::fs::read(folders.log(Role::DataPlane)).unwrap(), b"gone\n");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_is_told_as_an_end() {
+        let mut host = Host::new(LASTING);
+        let (_stop, stopped) = oneshot::channel();
+        live(host.order(Role::Sidecar), stopped).await;
+        assert!(matches!(host.news.recv().await, Some(News::Ended(TENANT, Role::Sidecar))));
+        assert!(host.news.try_recv().is_err());
+    }
+
+    /// A host whose control plane is away, and whose data planes are a shell script.
+    struct Host {
+        dir: tempfile::TempDir,
+        news: mpsc::UnboundedReceiver<News>,
+        tell: mpsc::UnboundedSender<News>,
+    }
+
+    impl Host {
+        fn new(script: &str) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let open = |path: &Path| std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+            // As root, the processes are other users.
+            open(dir.path());
+            std::fs::create_dir_all(dir.path().join("node").join(LOGS)).unwrap();
+            let program = dir.path().join("palisade-data");
+            std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+            open(&program);
+            let (tell, news) = mpsc::unbounded_channel();
+            Self { dir, news, tell }
+        }
+
+        fn data(&self) -> PathBuf {
+            self.dir.path().join(format!("data-{TENANT}"))
+        }
+
+        fn order(&self, role: Role) -> Order {
+            let domain = "palisade.test".parse().unwrap();
+            let roots = Authority::create(Timestamp::EPOCH, &domain, 86_400_000).unwrap();
+            let at = ControlPlaneAt::new("https://localhost:1", roots.certificate_pem()).unwrap();
+            let url = "https://localhost:1".into();
+            let config = NodeConfig::with_defaults(self.dir.path().to_owned(), url, "token".into());
+            Order {
+                config: Arc::new(NodeConfig { bin_dir: Some(self.dir.path().to_owned()), ..config }),
+                control_plane: ControlPlane::anonymous(&at).unwrap(),
+                tenant: TENANT,
+                role,
+                slot: Slot { slot: 1, node: NodeId::from_bytes([1; 16]), port: 0 },
+                port: 0,
+                news: self.tell.clone(),
+            }
+        }
+    }
 }

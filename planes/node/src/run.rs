@@ -206,7 +206,8 @@ impl Node {
                 {
                     tracing::warn!(%error, "a port could not be remembered");
                 }
-                tracing::info!(%tenant, ?role, pid, "started");
+                let name = self.supervisor.name_of(tenant).map(tracing::field::display);
+                tracing::info!(%tenant, name, ?role, pid, "started");
                 self.note(tenant, role, EventOutcome::Success, "started");
                 self.supervisor.started(tenant, role, pid, url, now);
             }

@@ -7,7 +7,11 @@ use api::placement::{Placement, RunningPlacement};
 use std::collections::BTreeMap;
 use terms::{Name, TenantId, Timestamp};
 
-/// The wait before a crashed process is started again: doubled with each crash, from the first to the second.
+/// The wait before a process is started again that crashed for the first time: a single crash should hardly be
+/// felt, and the wait keeps even that from being a busy loop.
+pub const FIRST_RESTART_MS: i64 = 250;
+
+/// The wait after each further crash in a row: doubled each time, from the first to the second.
 pub const BACK_OFF_MS: core::ops::RangeInclusive<i64> = 1_000..=30_000;
 
 /// A process that ran this long was healthy: its next crash is a first one again.
@@ -299,7 +303,10 @@ impl Slot {
 }
 
 fn back_off_ms(crashes: u32) -> i64 {
-    let doublings = crashes.saturating_sub(1).min(16);
+    if crashes <= 1 {
+        return FIRST_RESTART_MS;
+    }
+    let doublings = crashes.saturating_sub(2).min(16);
     (BACK_OFF_MS.start() << doublings).min(*BACK_OFF_MS.end())
 }
 
@@ -339,7 +346,7 @@ mod tests {
     fn a_process_that_keeps_crashing_waits_longer_each_time_up_to_thirty_seconds() {
         let mut supervisor = placed();
         let mut now = 0;
-        for expected in [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
+        for expected in [250, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
             assert_eq!(supervisor.next(at(now)), [Action::Start(A, DataPlane)]);
             assert!(matches!(supervisor.ended(A, DataPlane, at(now)), Ended::Crashed { .. }));
             assert_eq!(supervisor.next(at(now + expected - 1)), []);
@@ -364,7 +371,7 @@ mod tests {
         let mut supervisor = running();
         supervisor.ended(A, DataPlane, at(10));
         assert_eq!(supervisor.next(at(10)), []);
-        assert_eq!(supervisor.next(at(1_010)), [Action::Start(A, DataPlane)]);
+        assert_eq!(supervisor.next(at(10 + FIRST_RESTART_MS)), [Action::Start(A, DataPlane)]);
     }
 
     #[test]

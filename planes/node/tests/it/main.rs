@@ -1,0 +1,4 @@
+//! The supervisor at its boundary.
+
+#[cfg(test)]
+mod model;
