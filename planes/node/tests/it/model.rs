@@ -266,6 +266,11 @@ impl Host {
                 assert!(told(&real.data_plane), "what must not run is told so");
                 assert!(real.data_plane.life.is_some() || told(&real.sidecar));
             }
+            let is_quiet = real.data_plane.life.is_none() && real.sidecar.life.is_none();
+            let is_gone = real.absent.is_some_and(|(first, last)| last - first >= REMOVE_AFTER_MS);
+            if real.ours && is_quiet && is_gone && !self.ending {
+                assert!(real.removing, "what belongs nowhere is removed in the end");
+            }
         }
         let up = |process: &Process| process.life.is_some_and(|l| l.up_since.is_some() && !l.told_to_stop);
         let expected = self.tenants.iter().filter(|(_, real)| up(&real.data_plane)).map(|(id, real)| {
