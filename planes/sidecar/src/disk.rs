@@ -134,3 +134,56 @@ impl io::Read for From<'_> {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_appended_to_cut_and_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut disk = made(dir.path(), b"");
+        disk.append(0, b"abcdef").unwrap();
+        disk.cut(4).unwrap();
+        disk.append(4, b"XY").unwrap();
+        disk.sync().unwrap();
+        let mut bytes = [0; 6];
+        disk.read(0, &mut bytes).unwrap();
+        assert_eq!((&bytes, disk.len().unwrap()), (b"abcdXY", 6));
+        assert!(disk.read(1, &mut bytes).is_err());
+    }
+
+    #[test]
+    fn a_replaced_file_holds_what_was_kept_and_the_tail_and_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut disk = made(dir.path(), b"0123456789");
+        // What a crash in an earlier replacement left.
+        let remainder = dir.path().join("journal.new");
+        host::files::write_private_atomically(&remainder, b"a longer remainder than the new file").unwrap();
+        disk.replace(&[1..3, 7..10], b"tail").unwrap();
+        disk.append(9, b"!").unwrap();
+        disk.sync().unwrap();
+        let path = dir.path().join("journal");
+        assert_eq!(std::fs::read(&path).unwrap(), b"12789tail!");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions());
+        assert_eq!((mode & 0o777, std::fs::read_dir(dir.path()).unwrap().count()), (0o600, 1));
+    }
+
+    #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "a list of one range is what is meant")]
+    fn a_replacement_that_fails_leaves_the_old_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut disk = made(dir.path(), b"0123456789");
+        assert!(disk.replace(&[8..20], b"tail").is_err(), "a range behind the end");
+        std::fs::create_dir(dir.path().join("journal.new")).unwrap();
+        assert!(disk.replace(&[0..1], b"tail").is_err(), "no file can be made");
+        disk.append(10, b"!").unwrap();
+        assert_eq!(std::fs::read(dir.path().join("journal")).unwrap(), b"0123456789!");
+    }
+
+    fn made(dir: &Path, bytes: &[u8]) -> FileDisk {
+        let path = dir.join("journal");
+        host::files::write_private_atomically(&path, bytes).unwrap();
+        FileDisk::open(&path).unwrap()
+    }
+}

@@ -105,3 +105,68 @@ fn checksum(length: u32, payload: &[u8]) -> u32 {
 pub(crate) fn size(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::FileDisk;
+
+    #[test]
+    fn frames_are_found_one_after_the_other() {
+        let bytes = [frame(b"one"), frame(b""), frame(&[7; PAYLOAD_MAX])].concat();
+        assert_eq!(payloads(&bytes), [b"one".to_vec(), vec![], vec![7; PAYLOAD_MAX]]);
+    }
+
+    #[test]
+    fn a_payload_that_no_reader_would_take_is_not_framed() {
+        assert!(encode(&vec![0; PAYLOAD_MAX + 1]).is_none());
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_hides_its_frame_alone() {
+        let good = [frame(b"one"), frame(b"two"), frame(b"three")].concat();
+        let (second, third) = (frame(b"one").len(), frame(b"one").len() + frame(b"two").len());
+        for bit in second * 8..third * 8 {
+            let mut bytes = good.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(payloads(&bytes), [b"one".to_vec(), b"three".to_vec()], "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_was_cut_or_never_written_is_no_frame() {
+        let whole = frame(b"payload");
+        for len in 0..whole.len() {
+            assert_eq!(payloads(&whole[..len]), Vec::<Vec<u8>>::new(), "{len} bytes");
+            let zeroed = [&whole[..len], &vec![0; whole.len() - len]].concat();
+            assert_eq!(payloads(&zeroed), Vec::<Vec<u8>>::new(), "{len} bytes, then zeros");
+        }
+    }
+
+    #[test]
+    fn a_frame_is_found_behind_any_amount_of_rubbish() {
+        for rubbish in [1, 3, WINDOW - 14, WINDOW - 2, WINDOW - 1, WINDOW, WINDOW + 1, 3 * WINDOW + 5] {
+            let bytes = [vec![b'P'; rubbish], frame(b"found")].concat();
+            assert_eq!(payloads(&bytes), [b"found"], "{rubbish} bytes");
+        }
+        let headless = [&MAGIC[..], &[0xff; 4], &[0; 4], &frame(b"found")].concat();
+        assert_eq!(payloads(&headless), [b"found"], "a head with a length behind the end");
+    }
+
+    fn frame(payload: &[u8]) -> Vec<u8> {
+        encode(payload).unwrap()
+    }
+
+    fn payloads(bytes: &[u8]) -> Vec<Vec<u8>> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        std::fs::write(&path, bytes).unwrap();
+        let disk = FileDisk::open(&path).unwrap();
+        let (mut at, mut found) = (0, Vec::new());
+        while let Some(next) = find(&disk, at, size(bytes.len())).unwrap() {
+            at = next.end();
+            found.push(next.payload);
+        }
+        found
+    }
+}

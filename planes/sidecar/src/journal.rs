@@ -189,8 +189,9 @@ impl<D: Disk> Journal<D> {
     }
 
     fn rewrite(&mut self, state: &State) -> Result<(), JournalError> {
-        // The last record counts, so the state stands behind the waiting heartbeats with their older ones.
-        let tail = encode(&Record::State(state.clone()))?;
+        // The last record counts, so the state stands behind the waiting heartbeats with their older ones; and
+        // twice, for often it is the only record, and a spoilt byte must not cost the counter.
+        let tail = encode(&Record::State(state.clone()))?.repeat(2);
         let kept: Vec<_> = self.waiting.iter().map(|place| place.range.clone()).collect();
         self.disk.replace(&kept, &tail)?;
         let mut end = 0;

@@ -100,8 +100,6 @@ pub struct Metering<D> {
     accumulator: Accumulator,
     key: SidecarKey,
     nonce: Option<String>,
-    /// Whether totals that were sworn to may be lost: nothing less may be sworn to now.
-    unsure: bool,
 }
 
 impl<D: Disk> Metering<D> {
@@ -120,8 +118,7 @@ impl<D: Disk> Metering<D> {
         let state = found.state.unwrap_or_else(|| State::enrolled(sidecar, tenant));
         let spool = Spool::restore(found.waiting);
         let accumulator = Accumulator::restore(state.runtime.clone().into());
-        let unsure = false;
-        let mut metering = Self { journal, spool, state, accumulator, key, nonce: None, unsure };
+        let mut metering = Self { journal, spool, state, accumulator, key, nonce: None };
         metering.note_damage(found.damage, &mut notices);
         if metering.state.sidecar != sidecar {
             metering.take_over(sidecar, tenant, &mut notices);
@@ -144,7 +141,7 @@ impl<D: Disk> Metering<D> {
                 // question, a second content or a broken chain would be an accusation.
                 let passed_over = (bytes / RECORD_MIN).saturating_add(2);
                 self.state.counter = self.state.counter.saturating_add(passed_over);
-                self.unsure = true;
+                self.state.unsure = true;
             }
         }
     }
@@ -161,7 +158,7 @@ impl<D: Disk> Metering<D> {
     /// Takes a sample in.
     pub fn observe(&mut self, sample: &Sample) -> Vec<Notice> {
         let (_, faults) = self.accumulator.observe(sample);
-        self.unsure = false;
+        self.state.unsure = false;
         faults.into_iter().map(Notice::Sample).collect()
     }
 
@@ -172,7 +169,7 @@ impl<D: Disk> Metering<D> {
     /// [`MeteringError`]. Nothing was sworn then, and the chain stands where it stood.
     pub fn beat(&mut self, now: Timestamp, integrity: Integrity) -> Result<Vec<Notice>, MeteringError> {
         let mut notices: Vec<Notice> = self.expire(now).into_iter().collect();
-        if self.unsure {
+        if self.state.unsure {
             return Ok(notices);
         }
         let made = Made {

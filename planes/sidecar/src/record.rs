@@ -59,6 +59,9 @@ pub(crate) struct State {
     pub(crate) carried: Totals,
     /// What the control plane has counted of this sidecar's own totals.
     pub(crate) counted: Totals,
+    /// Whether totals that were sworn to may be lost with a damaged journal: nothing is sworn before a sample.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub(crate) unsure: bool,
     /// Why the control plane will never take anything from this sidecar again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) stopped: Option<String>,
@@ -89,6 +92,7 @@ impl State {
             runtime,
             carried: Totals::default(),
             counted: Totals::default(),
+            unsure: false,
             stopped: None,
         };
         blank.with_chain(&Chain::enrolled(sidecar, tenant))
