@@ -22,10 +22,12 @@ use crate::tls::{self, ClientAuth, Identity, Roots, TlsError};
 use api::enrolment::{Enrol, Enrolled, IssuedCertificate};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use host::clock::Clock;
 use kept::{Facts, Kept, Request};
 use rustls::ServerConfig;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use terms::{SpiffeId, Timestamp, Token};
 
 /// The largest answer to an enrolment or a renewal: two chains of certificates with room to spare.
@@ -33,6 +35,9 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
 /// The largest token file: a token and a line break, with room for a person's editor.
 const MAX_TOKEN_BYTES: usize = 1_024;
+
+/// The first and the longest wait before enrolment is tried again.
+const RETRY_MS: core::ops::RangeInclusive<u64> = 250..=10_000;
 
 /// Says why a workload has no identity.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +127,24 @@ impl Enrolment {
             return Ok(identity);
         }
         self.enrol().await
+    }
+
+    /// Obtains the identity, and waits for as long as the control plane cannot be reached or there is no token.
+    ///
+    /// # Errors
+    /// [`IdentityError`], but for those that time or a node may mend.
+    pub async fn await_identity(&self, clock: &Clock) -> Result<WorkloadIdentity, IdentityError> {
+        let mut retry_ms = *RETRY_MS.start();
+        loop {
+            match self.obtain(clock.now()).await {
+                Err(error @ (IdentityError::NoToken(_) | IdentityError::Call(_))) => {
+                    tracing::warn!(%error, retry_ms, "not enrolled yet");
+                    tokio::time::sleep(Duration::from_millis(retry_ms)).await;
+                    retry_ms = retry_ms.saturating_mul(2).min(*RETRY_MS.end());
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Enrols with the token, whether or not there is an identity.

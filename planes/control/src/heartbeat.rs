@@ -2,6 +2,8 @@
 
 mod take;
 
+pub(crate) use take::chain_of;
+
 use crate::body::{Ask, At, Strict};
 use crate::ctx::Ctx;
 use crate::refusal::{Answer, Refusal};

@@ -35,9 +35,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// How often failed handshakes are looked at.
 const HANDSHAKES_EVERY: Duration = Duration::from_secs(5);
 
-/// The first and the longest wait before enrolment is tried again.
-const ENROL_RETRY_MS: core::ops::RangeInclusive<u64> = 250..=10_000;
-
 /// How long calls under way may take to their end when the process stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
@@ -123,7 +120,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send) -> Resul
     };
     let mut stop = core::pin::pin!(stop);
     let identity = tokio::select! {
-        identity = obtain(&enrolment, &clock) => identity?,
+        identity = enrolment.await_identity(&clock) => identity?,
         () = stop.as_mut() => return Ok(()),
     };
     let tenant = config.tenant;
@@ -183,21 +180,6 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send) -> Resul
 fn prepare(config: &Config) -> Result<DirLock, StartError> {
     host::files::create_private_dir(&config.state_dir)?;
     Ok(host::files::lock_dir(&config.state_dir)?)
-}
-
-/// Gets the identity, and waits for as long as the control plane cannot be reached or there is no token.
-async fn obtain(enrolment: &Enrolment, clock: &Clock) -> Result<WorkloadIdentity, IdentityError> {
-    let mut retry_ms = *ENROL_RETRY_MS.start();
-    loop {
-        match enrolment.obtain(clock.now()).await {
-            Err(error @ (IdentityError::NoToken(_) | IdentityError::Call(_))) => {
-                tracing::warn!(%error, retry_ms, "not enrolled yet");
-                tokio::time::sleep(Duration::from_millis(retry_ms)).await;
-                retry_ms = retry_ms.saturating_mul(2).min(*ENROL_RETRY_MS.end());
-            }
-            other => return other,
-        }
-    }
 }
 
 fn api(

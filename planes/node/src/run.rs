@@ -10,7 +10,7 @@ use api::placement::Placements;
 use host::clock::Clock;
 use host::files::{self, DirLock, FileError, LockError};
 use serve::client::CallError;
-use serve::identity::{ControlPlane, ControlPlaneAt, Enrolment, IdentityError, RenewalEnd, WorkloadIdentity};
+use serve::identity::{ControlPlane, ControlPlaneAt, Enrolment, IdentityError, RenewalEnd};
 use serve::outbox::{Courier, Outbox, Seen};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,17 +20,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use wire::event::{EventKind, EventOutcome, Plane};
 
-/// Most bytes of the file of roots.
-const ROOTS_MAX: usize = 64 * 1024;
-
 /// How often the supervisor is asked what is due.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// How long the last report and the last events may take.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// The first and the longest wait for enrolment.
-const ENROL_RETRY_MS: core::ops::RangeInclusive<u64> = 250..=10_000;
 
 /// Says why a node does not run.
 #[derive(Debug, thiserror::Error)]
@@ -79,13 +73,12 @@ pub async fn run(
     files::create_private_dir(&own.join(LOGS))?;
     let _lock: DirLock = files::lock_dir(&own)?;
     let known = Known::load(&own)?;
-    let roots = files::read_bounded(&config.control_plane_ca_file, ROOTS_MAX)?;
-    let at = ControlPlaneAt::new(&config.control_plane_url, &String::from_utf8_lossy(&roots))?;
+    let at = ControlPlaneAt::with_roots_file(&config.control_plane_url, &config.control_plane_ca_file)?;
     let token_file = config.enrol_token_file.clone();
     let enrolment = Enrolment { dir: own, at: at.clone(), token_file, public_key: None };
     tokio::pin!(stop);
     let identity = tokio::select! {
-        identity = obtain(&enrolment, clock) => identity?,
+        identity = enrolment.await_identity(clock) => identity?,
         () = &mut stop => return Ok(End::Stopped),
     };
     let Workload::Node(id) = identity.spiffe().workload() else {
@@ -102,21 +95,6 @@ pub async fn run(
     };
     node.end().await;
     Ok(end)
-}
-
-/// Gets the identity, and waits for as long as the control plane cannot be reached or there is no token.
-async fn obtain(enrolment: &Enrolment, clock: &Clock) -> Result<WorkloadIdentity, IdentityError> {
-    let mut retry_ms = *ENROL_RETRY_MS.start();
-    loop {
-        match enrolment.obtain(clock.now()).await {
-            Err(error @ (IdentityError::NoToken(_) | IdentityError::Call(_))) => {
-                tracing::warn!(%error, retry_ms, "not enrolled yet");
-                tokio::time::sleep(Duration::from_millis(retry_ms)).await;
-                retry_ms = retry_ms.saturating_mul(2).min(*ENROL_RETRY_MS.end());
-            }
-            other => return other,
-        }
-    }
 }
 
 struct Node {

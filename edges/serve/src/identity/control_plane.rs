@@ -6,6 +6,10 @@ use crate::tls::{self, Identity, Roots};
 use http::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::path::Path;
+
+/// Most bytes of a file of roots.
+const ROOTS_MAX: usize = 64 * 1024;
 
 /// Connections that a workload keeps to the control plane: it rarely has more than one call under way.
 const POOL_PER_HOST: usize = 2;
@@ -37,6 +41,15 @@ impl ControlPlaneAt {
             return Err(refused());
         }
         Ok(Self { url: url.to_owned(), roots: Roots::from_pem(roots_pem)? })
+    }
+
+    /// As [`ControlPlaneAt::new`], with the roots in a file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or either cannot be used.
+    pub fn with_roots_file(url: &str, roots_file: &Path) -> Result<Self, IdentityError> {
+        let roots = host::files::read_bounded(roots_file, ROOTS_MAX)?;
+        Self::new(url, &String::from_utf8_lossy(&roots))
     }
 }
 

@@ -7,6 +7,7 @@ mod keys;
 
 use super::{Looked, NoMeans, sample};
 use crate::app::App;
+use crate::heartbeat::chain_of;
 use ::assurance::{Counting, HeartbeatSignature, Observation, Row, SidecarKey};
 use envelope::Opened;
 use history::{History, Reported};
@@ -54,7 +55,7 @@ pub(super) async fn meter_2(app: &App) -> Looked {
     let (metered, counted) = standing_still(app).await?;
     let live = metered.iter().max_by_key(|m| m.sidecar.last_received).ok_or_else(none_stored)?;
     let mut rows =
-        drill::counter_rows(&state(&live.sidecar), app.clock.now(), app.config.metering.interval_ms);
+        drill::counter_rows(&chain_of(&live.sidecar), app.clock.now(), app.config.metering.interval_ms);
     let gaps = reported_gaps(app).await?;
     let mut sworn = Totals::default();
     for Metered { sidecar, beats } in &metered {
@@ -74,7 +75,7 @@ pub(super) async fn meter_3(app: &App) -> Looked {
     let metered = metered(app).await?;
     let live = metered.iter().max_by_key(|m| m.sidecar.last_received).ok_or_else(none_stored)?;
     let interval_ms = app.config.metering.interval_ms;
-    let mut rows = drill::window_rows(&state(&live.sidecar), app.clock.now(), interval_ms);
+    let mut rows = drill::window_rows(&chain_of(&live.sidecar), app.clock.now(), interval_ms);
     for Metered { sidecar, beats } in &metered {
         rows.push(History::new(sidecar, beats).window_row(interval_ms));
     }
@@ -182,20 +183,6 @@ async fn reported_gaps(app: &App) -> Result<Reported, NoMeans> {
         page.after = Some(after);
     }
     Ok(reported)
-}
-
-/// The state that the counter rule has of a sidecar.
-fn state(row: &SidecarRow) -> ::meter::SidecarState {
-    ::meter::SidecarState {
-        sidecar: row.id,
-        tenant: row.tenant,
-        epoch: row.epoch,
-        counter: row.counter,
-        prev_digest: row.prev,
-        time: row.time,
-        totals: row.totals,
-        sworn: row.sworn,
-    }
 }
 
 fn add(a: Totals, b: Totals) -> Totals {

@@ -263,7 +263,7 @@ fn figures(anomaly: &Anomaly) -> String {
 }
 
 /// Where a sidecar's chain stands.
-const fn chain_of(row: &SidecarRow) -> meter::SidecarState {
+pub(crate) const fn chain_of(row: &SidecarRow) -> meter::SidecarState {
     meter::SidecarState {
         sidecar: row.id,
         tenant: row.tenant,

@@ -8,17 +8,10 @@ use host::clock::Clock;
 use host::files::{self, DirLock, FileError, LockError};
 use serve::identity::{ControlPlane, ControlPlaneAt, Enrolment, IdentityError, WorkloadIdentity};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use terms::{SidecarId, SpiffeId, TenantId, Workload};
 
 /// The journal's file in the sidecar's folder.
 const JOURNAL: &str = "metering.journal";
-
-/// Most bytes of the file of roots.
-const ROOTS_MAX: usize = 64 * 1024;
-
-/// The first and the longest wait for enrolment.
-const ENROL_RETRY_MS: core::ops::RangeInclusive<u64> = 250..=10_000;
 
 /// Says why a sidecar does not run, or not any more.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +65,7 @@ pub(super) async fn start(config: &MeterConfig, clock: &Clock) -> Result<Started
     config.check()?;
     files::create_private_dir(&config.state_dir)?;
     let lock = files::lock_dir(&config.state_dir)?;
-    let roots = files::read_bounded(&config.control_plane_ca_file, ROOTS_MAX)?;
-    let at = ControlPlaneAt::new(&config.control_plane_url, &String::from_utf8_lossy(&roots))?;
+    let at = ControlPlaneAt::with_roots_file(&config.control_plane_url, &config.control_plane_ca_file)?;
     let kept = WorkloadIdentity::load(&config.state_dir)?;
     // Key and journal are there before anybody knows this sidecar; from then on they are never made anew.
     let (key, journal) = match kept {
@@ -89,26 +81,12 @@ pub(super) async fn start(config: &MeterConfig, clock: &Clock) -> Result<Started
     let identity = match kept {
         // An expired one still says who swears: metering goes on while it is renewed.
         Some(expired) if expired.validity().not_after <= clock.now() => expired,
-        Some(_) | None => obtain(&enrolment, clock).await?,
+        Some(_) | None => enrolment.await_identity(clock).await?,
     };
     let sidecar = own_id(&identity, config.tenant)?;
     let (metering, notices) = Metering::open(FileDisk::open(&journal)?, key, sidecar, config.tenant)?;
     let control_plane = identity.control_plane(&at)?;
     Ok(Started { lock, metering, notices, identity, enrolment, control_plane })
-}
-
-async fn obtain(enrolment: &Enrolment, clock: &Clock) -> Result<WorkloadIdentity, IdentityError> {
-    let mut retry_ms = *ENROL_RETRY_MS.start();
-    loop {
-        match enrolment.obtain(clock.now()).await {
-            Err(error @ (IdentityError::NoToken(_) | IdentityError::Call(_))) => {
-                tracing::warn!(%error, retry_ms, "not enrolled yet");
-                tokio::time::sleep(Duration::from_millis(retry_ms)).await;
-                retry_ms = retry_ms.saturating_mul(2).min(*ENROL_RETRY_MS.end());
-            }
-            other => return other,
-        }
-    }
 }
 
 fn own_id(identity: &WorkloadIdentity, tenant: TenantId) -> Result<SidecarId, RunError> {
