@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use wire::counters::{REQUEST, Sample};
 use wire::event::{EventKind, EventOutcome};
+use wire::heartbeat::Totals;
 
 /// Connections at once; the sidecar needs one.
 const CONNECTIONS_MAX: usize = 8;
@@ -24,6 +25,9 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// How long accepting pauses after it failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the last counters wait for the sidecar, which reads them each second at least.
+const LAST_READ: Duration = Duration::from_secs(2);
 
 /// Says why the socket is not there.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +43,8 @@ pub struct Counters {
     journal: Journal,
     /// Processor time of all earlier runs.
     earlier_us: u64,
+    /// What the sidecar was told last.
+    told: watch::Sender<Option<Sample>>,
 }
 
 /// The socket.
@@ -53,7 +59,7 @@ impl Counters {
     #[must_use]
     pub fn new(journal: Journal) -> Self {
         let earlier_us = journal.sample().totals.cpu_time_us;
-        Self { journal, earlier_us }
+        Self { journal, earlier_us, told: watch::Sender::new(None) }
     }
 
     /// The counters now, durable before this returns.
@@ -67,6 +73,20 @@ impl Counters {
         let us = us.max(self.journal.sample().totals.cpu_time_us);
         self.journal.append(vec![Record::new(Head::Processor(us))]).await?;
         Ok(self.journal.sample())
+    }
+
+    /// Waits until the sidecar knows all that was counted, or for so long that it is surely gone. A data plane
+    /// without a sidecar does not wait.
+    pub async fn all_told(&self) {
+        let mut told = self.told.subscribe();
+        if told.borrow().is_none() {
+            return;
+        }
+        // Processor time goes on for as long as anybody looks.
+        let work = |sample: Sample| (sample.epoch, Totals { cpu_time_us: 0, ..sample.totals });
+        let counted = work(self.journal.sample());
+        let is_all = |told: &Option<Sample>| told.map(work) == Some(counted);
+        let _gone = tokio::time::timeout(LAST_READ, told.wait_for(is_all)).await;
     }
 }
 
@@ -144,5 +164,6 @@ async fn answer(mut stream: UnixStream, counters: &Counters) -> io::Result<()> {
         let mut line = serde_json::to_vec(&sample).map_err(io::Error::other)?;
         line.push(b'\n');
         stream.write_all(&line).await?;
+        counters.told.send_replace(Some(sample));
     }
 }

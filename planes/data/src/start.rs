@@ -240,11 +240,11 @@ impl Running {
             let runtime = runtime.clone();
             tokio::spawn(async move { runtime.resume(live).await })
         };
+        let told = tokio::spawn(socket.serve(Arc::clone(&counters), events.clone()));
         let mut serving = core::pin::pin!(serving);
         let ended = {
             let upkeep = async {
                 tokio::join!(
-                    socket.serve(counters, events.clone()),
                     events.deliver(uplink.as_ref()),
                     sweep(&journal, &api, &clock),
                     watch_handshakes(metrics, &events),
@@ -264,6 +264,8 @@ impl Running {
         serving.await;
         resuming.abort();
         runtime.stop(STOP_GRACE).await;
+        counters.all_told().await;
+        told.abort();
         let _ = tokio::time::timeout(LAST_DELIVERIES, events.flush(uplink.as_ref())).await;
         journal.close().await;
         outcomes.abort();

@@ -64,7 +64,7 @@ pub(crate) struct Order {
 pub(crate) async fn live(order: Order, mut stop: oneshot::Receiver<()>) {
     let life = order.life(&mut stop);
     if let Err(why) = life.await {
-        tracing::error!(tenant = %order.tenant, role = ?order.role, why, "a process did not run");
+        tracing::error!(tenant = %order.tenant, role = ?order.role, why, "a process does not run");
     }
     order.tell(News::Ended(order.tenant, order.role));
 }

@@ -38,6 +38,24 @@ async fn the_sidecar_is_told_the_counters_and_they_survive_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_orderly_end_waits_for_the_sidecar_to_read_what_was_counted_last() {
+    let world = World::new();
+    let plane = world.start().await;
+    let (path, counters) = serve_counters(&world, &plane, own_uid());
+    assert!(is_all_told(&counters).await, "nobody reads, so nobody is waited for");
+    let mut stream = BufReader::new(UnixStream::connect(&path).await.unwrap());
+    ask(&mut stream).await;
+
+    let sent = world.send(&world.plan(local()));
+    plane.take_sent(&sent).await.unwrap();
+    plane.outcome(sent.execution_id).await;
+    assert!(!is_all_told(&counters).await);
+    let last = ask(&mut stream).await;
+    counters.all_told().await;
+    assert_eq!(last.totals.outcomes, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_journal_that_begins_anew_begins_a_new_epoch() {
     let world = World::new();
     let plane = world.start().await;
@@ -78,13 +96,26 @@ async fn anything_but_the_request_ends_the_connection() {
 }
 
 fn serve(world: &World, plane: &crate::rig::Plane, sidecar_uid: u32) -> PathBuf {
+    serve_counters(world, plane, sidecar_uid).0
+}
+
+fn serve_counters(world: &World, plane: &crate::rig::Plane, sidecar_uid: u32) -> (PathBuf, Arc<Counters>) {
     let path = world.dir.path().join("meter.sock");
     // One that a crash left is replaced.
     std::fs::write(&path, b"").unwrap();
     let socket = Socket::bind(&path, sidecar_uid).unwrap();
     let counters = Arc::new(Counters::new(plane.journal.clone()));
-    tokio::spawn(socket.serve(counters, plane.events.clone()));
-    path
+    tokio::spawn(socket.serve(Arc::clone(&counters), plane.events.clone()));
+    (path, counters)
+}
+
+/// Whether an orderly end would go on at once.
+async fn is_all_told(counters: &Counters) -> bool {
+    tokio::select! {
+        biased;
+        () = counters.all_told() => true,
+        () = std::future::ready(()) => false,
+    }
 }
 
 async fn ask(stream: &mut BufReader<UnixStream>) -> Sample {

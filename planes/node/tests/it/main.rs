@@ -2,3 +2,7 @@
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod site;
+#[cfg(test)]
+mod whole;
