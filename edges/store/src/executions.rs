@@ -3,7 +3,8 @@
 mod row;
 
 pub use row::{
-    Counts, ExecState, Execution, ExecutionFacts, ExecutionFilter, Idempotency, NewDelivery, NewExecution,
+    Counts, ExecState, Execution, ExecutionFacts, ExecutionFilter, Idempotency, IssuedToken, NewDelivery,
+    NewExecution,
 };
 
 use crate::error::StoreError;
@@ -104,6 +105,20 @@ impl<S: Source> Executions<'_, S> {
         keys::of(self.0, Owner::Tenant(tenant)).await?.open(input_place(&id), &columns.bytes()?)
     }
 
+    /// Reads the token of the plan that was last issued for an execution, as it went out.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if none was issued.
+    pub async fn plan_token(&mut self, permit: &Permit, id: ExecutionId) -> Result<String, StoreError> {
+        let statement =
+            sql("SELECT tenant_id, plan_token FROM executions WHERE id = $1 AND plan_token IS NOT NULL");
+        let row = sql::one(self.0, statement.bind(id.to_string())).await?;
+        let row = row.ok_or(StoreError::NotFound("plan token"))?;
+        let mut columns = Columns::of(&row);
+        reach(permit, columns.parsed("executions.tenant_id")?)?;
+        columns.text()
+    }
+
     /// Whether any delivery is due.
     ///
     /// # Errors
@@ -158,8 +173,8 @@ impl Executions<'_, Tx> {
         let index = |i: &Idempotency| keys.blind_index("executions", "idempotency", i.key.as_bytes());
         let statement = sql("INSERT INTO executions (id, tenant_id, workflow_id, workflow_name, workflow_version, \
              state, limits, plan_id, plan_hash, plan_issued_at, attempts, due_at, created_at, cancel_requested, \
-             idempotency, request_digest, delivery) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, $11, $12, 0, $13, $14, $15)")
+             idempotency, request_digest, delivery, plan_key, plan_token) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, $11, $12, 0, $13, $14, $15, $16, $17)")
             .bind(new.id.to_string())
             .bind(new.tenant.to_string())
             .bind(new.workflow.id.to_string())
@@ -174,7 +189,9 @@ impl Executions<'_, Tx> {
             .bind(ms(new.created_at))
             .bind(new.idempotency.as_ref().map(index))
             .bind(new.idempotency.as_ref().map(|i| i.request_digest.as_bytes().to_vec()))
-            .bind(delivery.delivery.clone());
+            .bind(delivery.delivery.clone())
+            .bind(delivery.token.key.to_string())
+            .bind(delivery.token.compact.clone());
         sql::run(self.0, statement).await?;
         let sealed = keys.seal(input_place(&new.id), &new.input)?;
         let statement =
@@ -214,6 +231,29 @@ impl Executions<'_, Tx> {
             .bind(next.delivery.clone())
             .bind(next.id.to_string())
             .bind(next.tenant.to_string());
+        match sql::run(self.0, statement).await? {
+            0 => Err(StoreError::NotFound("execution")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Records the token of the plan that goes out next.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if there is no such execution.
+    pub async fn issue_token(
+        &mut self,
+        permit: &Permit,
+        execution: &Execution,
+        token: &IssuedToken,
+    ) -> Result<(), StoreError> {
+        reach(permit, execution.tenant)?;
+        let statement =
+            sql("UPDATE executions SET plan_key = $1, plan_token = $2 WHERE id = $3 AND tenant_id = $4")
+                .bind(token.key.to_string())
+                .bind(token.compact.clone())
+                .bind(execution.id.to_string())
+                .bind(execution.tenant.to_string());
         match sql::run(self.0, statement).await? {
             0 => Err(StoreError::NotFound("execution")),
             _ => Ok(()),

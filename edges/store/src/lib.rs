@@ -52,7 +52,8 @@ pub use enrolments::{EnrolmentKind, EnrolmentToken, Redeem};
 pub use error::{OpenError, StoreError, WriteError};
 pub use events::OutboxRow;
 pub use executions::{
-    Counts, ExecState, Execution, ExecutionFacts, ExecutionFilter, Idempotency, NewDelivery, NewExecution,
+    Counts, ExecState, Execution, ExecutionFacts, ExecutionFilter, Idempotency, IssuedToken, NewDelivery,
+    NewExecution,
 };
 pub use heartbeats::{StoredBeat, Usage, UsageHour};
 pub use page::{LIMIT_MAX, Page};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use terms::{Digest, ExecutionId, Name, PlanId, Timestamp};
+use terms::{Digest, ExecutionId, KeyId, Name, PlanId, Timestamp};
 use wire::outcome::Outcome;
 use wire::plan::{Limits, WorkflowVersion};
 
@@ -57,6 +57,9 @@ pub struct PlanView {
     pub id: PlanId,
     /// SHA-256 of the plan's bytes.
     pub hash: Digest,
+    /// The key that signed its token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyId>,
     /// When it was signed.
     pub issued_at: Timestamp,
     /// Which plan of this execution, from 1.

@@ -1,10 +1,13 @@
 //! Executions.
 
+mod evidence;
+
 use crate::client::{Call, Client};
 use crate::failure::Outcome;
 use crate::output::{Card, Output, Row, duration};
 use crate::tenant::Choice;
 use api::execution::{ExecutionQuery, ExecutionState, ExecutionView};
+use std::path::PathBuf;
 use terms::{ExecutionId, Name};
 
 /// Lists, shows and cancels executions
@@ -47,6 +50,20 @@ Examples:
     Output {
         /// Its id
         execution: ExecutionId,
+        #[command(flatten)]
+        tenant: Choice,
+    },
+    /// Saves an execution's plan, its token and the published keys, for anyone to verify
+    #[command(after_help = "\
+Examples:
+  palisade execution plan 0190a000-0000-7000-8000-000000000000
+  palisade execution plan 0190a000-0000-7000-8000-000000000000 --folder evidence --tenant acme")]
+    Plan {
+        /// Its id
+        execution: ExecutionId,
+        /// The folder for the three files; one named after the execution if absent
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<PathBuf>,
         #[command(flatten)]
         tenant: Choice,
     },
@@ -101,6 +118,11 @@ pub(crate) async fn run(command: Command, client: &Client, output: &mut Output<'
             let tenant = tenant.pick(client).await?;
             client.stream(Call::to("execution_output").at(tenant).at(execution), output).await
         }
+        Command::Plan { execution, folder, tenant } => {
+            let tenant = tenant.pick(client).await?;
+            let folder = folder.unwrap_or_else(|| PathBuf::from(execution.to_string()));
+            output.one(&evidence::save(client, &tenant, execution, folder).await?)
+        }
         Command::Cancel { execution, tenant } => {
             let tenant = tenant.pick(client).await?;
             let shown: ExecutionView =
@@ -153,6 +175,7 @@ impl Card for ExecutionView {
         if let Some(plan) = &self.plan {
             fields.push(("plan", plan.id.to_string()));
             fields.push(("plan hash", plan.hash.to_string()));
+            fields.extend(plan.key.as_ref().map(|key| ("signed by key", key.to_string())));
             fields.push(("plan attempt", plan.attempt.to_string()));
         }
         if let Some(outcome) = &self.outcome {

@@ -129,12 +129,6 @@ impl Failure {
         self
     }
 
-    /// Whether the API answered with this problem.
-    #[must_use]
-    pub(crate) fn is(&self, code: api::Code) -> bool {
-        self.code == code.as_str()
-    }
-
     /// The failure as people read it, on stderr.
     #[must_use]
     pub(crate) fn to_text(&self) -> String {

@@ -308,6 +308,7 @@ fn execution(state: ExecutionState) -> ExecutionView {
         plan: Some(PlanView {
             id: plan,
             hash: Digest::sha256(b"plan"),
+            key: None,
             issued_at: Timestamp::EPOCH,
             attempt: 1,
         }),

@@ -33,7 +33,6 @@ const PUSHES_MAX: usize = 256;
 pub(crate) struct Prepared {
     pub(crate) delivery: store::NewDelivery,
     bytes: PlanBytes,
-    token: String,
 }
 
 /// Sends what is ready and wakes the timer.
@@ -68,7 +67,7 @@ impl Dispatcher {
         let pushes = Arc::clone(&self.pushes);
         tokio::spawn(async move {
             let Ok(_slot) = pushes.acquire().await else { return };
-            drive::push(&app, &execution, prepared.bytes, prepared.token).await;
+            drive::push(&app, &execution, prepared.bytes, &prepared.delivery.token.compact).await;
         });
     }
 
@@ -108,19 +107,20 @@ pub(crate) fn prepare(
         plan_id,
         plan_hash: bytes.hash(),
         plan_issued_at: draft.issued_at,
+        token,
         due_at: lease_until(now),
         delivery: record::write(&delivery)?,
     };
-    Ok(Prepared { delivery, bytes, token })
+    Ok(Prepared { delivery, bytes })
 }
 
-/// The plan that an execution was last sent with, drafted again to the same bytes, and a token for it.
+/// The plan that an execution was last sent with, drafted again to the same bytes, and its token as it went out.
 pub(crate) async fn evidence(app: &App, execution: &Execution) -> Answer<(PlanBytes, String)> {
     let (Some(plan_id), Some(issued_at)) = (execution.plan_id, execution.plan_issued_at) else {
         return Err(Code::NotFound.into());
     };
     let plan = drive::redraft(app, execution, plan_id, issued_at).await?;
-    drive::sign(app, &plan)
+    Ok((drive::write(&plan)?, drive::token(app, execution).await?))
 }
 
 /// Marks an execution as cancelled, at once or for the driver.

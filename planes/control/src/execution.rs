@@ -98,7 +98,7 @@ async fn load(ctx: &Ctx, permit: &Permit, tenant: TenantId, id: ExecutionId) -> 
 fn view(row: Execution) -> ExecutionView {
     let plan = match (row.plan_id, row.plan_hash, row.plan_issued_at) {
         (Some(id), Some(hash), Some(issued_at)) => {
-            Some(PlanView { id, hash, issued_at, attempt: row.attempts })
+            Some(PlanView { id, hash, key: row.plan_key, issued_at, attempt: row.attempts })
         }
         _ => None,
     };

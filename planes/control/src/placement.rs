@@ -49,6 +49,9 @@ pub(crate) async fn report(ctx: Ctx, body: Strict<ReportPlacements>) -> Answer<S
     ctx.app.metrics.wall("own_uids", report.walls.own_uids);
     ctx.app.metrics.wall("own_networks", report.walls.own_networks);
     let driver = if report.walls.own_networks { "linux" } else { "loopback" };
+    for running in &report.running {
+        ctx.app.dispatcher.peers().found_at(running.tenant, &running.url);
+    }
     let now = ctx.now;
     ctx.app
         .store

@@ -2,14 +2,14 @@
 
 use crate::error::StoreError;
 use crate::sql::{Columns, Row};
-use terms::{Digest, ExecutionId, Name, PlanId, TenantId, Timestamp};
+use terms::{Digest, ExecutionId, KeyId, Name, PlanId, TenantId, Timestamp};
 use wire::outcome::Outcome;
 use wire::plan::{Limits, WorkflowVersion};
 
 /// The columns that [`read`] reads, in its order.
 pub(super) const COLUMNS: &str = "id, tenant_id, workflow_id, workflow_name, workflow_version, state, limits, \
     plan_id, plan_hash, plan_issued_at, attempts, due_at, created_at, accepted_at, outcome, cancel_requested, \
-    request_digest, delivery";
+    request_digest, delivery, plan_key";
 
 /// An execution.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Execution {
     pub plan_hash: Option<Digest>,
     /// When that plan was issued.
     pub plan_issued_at: Option<Timestamp>,
+    /// The key that signed its token.
+    pub plan_key: Option<KeyId>,
     /// How often a plan went out.
     pub attempts: u32,
     /// When its delivery is next looked at.
@@ -97,10 +99,21 @@ pub struct NewDelivery {
     pub plan_hash: Digest,
     /// When that plan was issued.
     pub plan_issued_at: Timestamp,
+    /// Its token.
+    pub token: IssuedToken,
     /// When it is next looked at.
     pub due_at: Timestamp,
     /// The delivery's state, as the control plane writes it.
     pub delivery: String,
+}
+
+/// A plan's token as it goes out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuedToken {
+    /// The key that signed it.
+    pub key: KeyId,
+    /// The compact JWS.
+    pub compact: String,
 }
 
 /// What makes a retry of a start safe.
@@ -223,6 +236,7 @@ pub(super) fn inserted(new: &NewExecution, delivery: &NewDelivery) -> Execution 
         plan_id: Some(delivery.plan_id),
         plan_hash: Some(delivery.plan_hash),
         plan_issued_at: Some(delivery.plan_issued_at),
+        plan_key: Some(delivery.token.key.clone()),
         attempts: 1,
         due_at: Some(delivery.due_at),
         created_at: new.created_at,
@@ -258,5 +272,6 @@ pub(super) fn read(row: &Row) -> Result<Execution, StoreError> {
         cancel_requested: columns.flag()?,
         request_digest: columns.digest_or_none("executions.request_digest")?,
         delivery: columns.text()?,
+        plan_key: columns.parsed_or_none("executions.plan_key")?,
     })
 }

@@ -1,12 +1,13 @@
 //! Executions: started once, delivered, ended once.
 
-use crate::seed::{delivery, execution, outcome};
+use crate::seed::{delivery, execution, outcome, plan_token};
 use crate::world::{NOW, World, of, platform};
 use store::{Counts, ExecState, Execution, ExecutionFilter, NewExecution, Page, StoreError, WriteError};
 use terms::{Digest, ExecutionId, TenantId};
 
 contracts! {
     an_execution_reads_back_as_it_was_inserted,
+    a_plans_token_is_kept_as_it_went_out_last,
     an_idempotency_key_starts_one_execution,
     executions_are_listed_newest_first_and_filtered,
     an_acceptance_is_counted_once,
@@ -27,6 +28,24 @@ async fn an_execution_reads_back_as_it_was_inserted(world: World) {
     assert_eq!(reader.executions().find(&of(tenant), absent).await, Ok(None));
     let input = reader.executions().input(&of(tenant), absent).await;
     assert_eq!(input.err(), Some(StoreError::NotFound("execution input")));
+}
+
+async fn a_plans_token_is_kept_as_it_went_out_last(world: World) {
+    let (tenant, other) = (world.tenant("demo").await, world.tenant("other").await);
+    let first = insert(&world, &execution(tenant, "key")).await;
+    let (id, absent) = (first.id, Execution { id: id!(ExecutionId), ..first.clone() });
+    let kept = async |permit| world.store.read().await.unwrap().executions().plan_token(&permit, id).await;
+    assert_eq!(kept(of(tenant)).await.unwrap(), plan_token(1).compact);
+    assert_eq!(first.plan_key, Some(plan_token(1).key));
+
+    write!(world, |tx| tx.executions().issue_token(&of(tenant), &first, &plan_token(2)).await).unwrap();
+    assert_eq!(kept(of(tenant)).await.unwrap(), plan_token(2).compact);
+    let now = world.store.read().await.unwrap().executions().load(&of(tenant), id).await.unwrap();
+    assert_eq!(now.plan_key, Some(plan_token(2).key));
+
+    assert!(kept(of(other)).await.is_err());
+    let refused = write!(world, |tx| tx.executions().issue_token(&of(tenant), &absent, &plan_token(3)).await);
+    assert_eq!(refused, Err(WriteError::Work(StoreError::NotFound("execution"))));
 }
 
 async fn an_idempotency_key_starts_one_execution(world: World) {

@@ -1,11 +1,13 @@
 //! Migrations, and the data map against the schema that they make.
 
-use crate::world::{Cell, World, platform};
+use crate::seed::{delivery, execution};
+use crate::world::{Cell, World, of, platform};
 use std::collections::BTreeSet;
 use store::{Class, DATA_MAP, OpenError, Protection};
 
 contracts! {
     an_empty_database_is_migrated_once,
+    a_database_of_the_first_release_is_brought_up_to_date,
     a_newer_schema_is_refused_and_left_alone,
     an_edited_migration_is_refused,
     the_data_map_names_every_column_and_no_other,
@@ -21,6 +23,26 @@ async fn an_empty_database_is_migrated_once(world: World) {
     let page = store::Page::first(9);
     let tenants = world.store.read().await.unwrap().tenants().list(&platform(), &page).await.unwrap();
     assert_eq!(tenants.0.len(), 1);
+}
+
+async fn a_database_of_the_first_release_is_brought_up_to_date(world: World) {
+    let tenant = world.tenant("demo").await;
+    let new = execution(tenant, "key");
+    let id = new.id;
+    write!(world, |tx| tx.executions().insert(&of(tenant), &new, &delivery()).await).unwrap();
+    world.store.close().await;
+    for undone in [
+        "ALTER TABLE executions DROP COLUMN plan_key",
+        "ALTER TABLE executions DROP COLUMN plan_token",
+        "DELETE FROM schema_migrations WHERE version > 1",
+    ] {
+        world.place.execute(undone).await;
+    }
+    let world = world.reopened().await;
+    let mut reader = world.store.read().await.unwrap();
+    let kept = reader.executions().load(&of(tenant), id).await.unwrap();
+    assert_eq!((kept.plan_id.is_some(), kept.plan_key), (true, None));
+    assert_eq!(world.place.number("SELECT max(version) FROM schema_migrations").await, 2);
 }
 
 async fn a_newer_schema_is_refused_and_left_alone(world: World) {

@@ -3,8 +3,8 @@
 use crate::world::{NOW, World, entry, event, of, platform};
 use store::{
     Alarm, AlarmState, AssuranceResult, Certificate, DataPlaneRow, DocumentFormat, EnrolmentKind,
-    EnrolmentToken, ExecState, Execution, Idempotency, NewDelivery, NewDocument, NewExecution, NodeRow,
-    Severity, SidecarRow, SigningKeyRow, StoreError, StoredBeat,
+    EnrolmentToken, ExecState, Execution, Idempotency, IssuedToken, NewDelivery, NewDocument, NewExecution,
+    NodeRow, Severity, SidecarRow, SigningKeyRow, StoreError, StoredBeat,
 };
 use terms::{Digest, SidecarId, TenantId};
 use wire::heartbeat::Totals;
@@ -59,9 +59,14 @@ pub(crate) fn delivery() -> NewDelivery {
         plan_id: id!(PlanId),
         plan_hash: Digest::sha256(b"plan"),
         plan_issued_at: NOW,
+        token: plan_token(1),
         due_at: NOW.plus_ms(1_000),
         delivery: "{}".to_owned(),
     }
+}
+
+pub(crate) fn plan_token(n: u8) -> IssuedToken {
+    IssuedToken { key: format!("{n:A<43}").parse().unwrap(), compact: format!("token {n}") }
 }
 
 pub(crate) fn outcome(execution: &Execution, steps: u64) -> Outcome {

@@ -130,7 +130,7 @@ impl Summary {
             ("execution", execution.id.to_string()),
             ("result", format!("{}{how}", execution.state.as_str())),
             ("plan hash", or_dash(plan.map(|plan| plan.hash))),
-            ("signed by key", or_dash(demo.signing_key.as_ref())),
+            ("signed by key", or_dash(plan.and_then(|plan| plan.key.as_ref()))),
             ("plan issuer", self.public_url.clone()),
             (
                 "heartbeats",
@@ -162,6 +162,7 @@ impl Summary {
         match &self.demo {
             Some(demo) => {
                 commands.push(format!("execution output {} --tenant demo", demo.execution.id));
+                commands.push(format!("execution plan {} --tenant demo", demo.execution.id));
                 commands.push("usage --tenant demo".to_owned());
                 commands.push("heartbeat list --tenant demo".to_owned());
             }

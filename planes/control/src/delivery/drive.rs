@@ -9,7 +9,7 @@ use ::plan::{Answer as Known, Draft, Event, Next, Stage};
 use api::Code;
 use api::data_plane::ExecutionKnown;
 use serde_json::value::RawValue;
-use store::{Execution, ExecutionFacts};
+use store::{Execution, ExecutionFacts, IssuedToken};
 use terms::{Action, Actor, Permit, PlanId, Scope, Timestamp};
 use wire::audit::AuditEntry;
 use wire::event::EventOutcome;
@@ -36,8 +36,8 @@ pub(super) async fn drive(app: &App, execution: Execution) {
 }
 
 /// Pushes a plan whose delivery is recorded as going out, and records what came of it.
-pub(super) async fn push(app: &App, execution: &Execution, bytes: PlanBytes, token: String) {
-    let pushed = app.dispatcher.peers().push(app, execution.tenant, bytes, &token).await;
+pub(super) async fn push(app: &App, execution: &Execution, bytes: PlanBytes, token: &str) {
+    let pushed = app.dispatcher.peers().push(app, execution.tenant, bytes, token).await;
     app.metrics.pushed(pushed.as_str());
     let event = match pushed {
         Pushed::Accepted => Event::Accepted,
@@ -46,7 +46,7 @@ pub(super) async fn push(app: &App, execution: &Execution, bytes: PlanBytes, tok
         Pushed::Unreachable => Event::Unreachable,
         Pushed::Silent => Event::SendFailed,
     };
-    if let Err(refusal) = happened(app, execution, vec![event]).await {
+    if let Err(refusal) = happened(app, execution, vec![event], None).await {
         tracing::warn!(execution = %execution.id, code = refusal.code(), "what came of a push was not kept");
     }
 }
@@ -58,29 +58,32 @@ async fn step(app: &App, execution: &Execution) -> Answer<Option<Execution>> {
     let peers = app.dispatcher.peers();
     match delivery.next(now, &POLICY) {
         Next::Done | Next::Wait { .. } => {
-            happened(app, execution, vec![]).await?;
+            happened(app, execution, vec![], None).await?;
             Ok(None)
         }
         Next::Draft => {
             let plan = redraft(app, execution, PlanId::mint(now, app.entropy()?), now).await?;
             let (bytes, token) = sign(app, &plan)?;
-            let going = happened(app, execution, vec![drafted(&plan, &bytes), Event::Sending]).await?;
-            send(app, going, bytes, token).await
+            let compact = token.compact.clone();
+            let events = vec![drafted(&plan, &bytes), Event::Sending];
+            let going = happened(app, execution, events, Some(token)).await?;
+            send(app, going, bytes, &compact).await
         }
         Next::Send => {
             let Stage::Sent(sent) = &delivery.stage else { return Ok(None) };
             let plan = redraft(app, execution, sent.plan_id, sent.issued_at).await?;
-            let (bytes, token) = sign(app, &plan)?;
+            let bytes = write(&plan)?;
             if bytes.hash() != sent.plan_hash {
                 // Another release writes other bytes. The plan in hand can only expire; then a new one is drafted.
-                return happened(app, execution, vec![Event::Sending, Event::SendFailed]).await;
+                return happened(app, execution, vec![Event::Sending, Event::SendFailed], None).await;
             }
-            let going = happened(app, execution, vec![Event::Sending]).await?;
-            send(app, going, bytes, token).await
+            let token = token(app, execution).await?;
+            let going = happened(app, execution, vec![Event::Sending], None).await?;
+            send(app, going, bytes, &token).await
         }
         Next::Ask => {
             let answer = peers.ask(app, execution.tenant, execution.id).await.map_or(Known::NoAnswer, known);
-            happened(app, execution, vec![Event::Asked(answer)]).await
+            happened(app, execution, vec![Event::Asked(answer)], None).await
         }
         Next::Cancel => {
             let event = match peers.cancel(app, execution.tenant, execution.id).await {
@@ -88,11 +91,11 @@ async fn step(app: &App, execution: &Execution) -> Answer<Option<Execution>> {
                 Ok(answer) => Event::Asked(known(answer)),
                 Err(_) => Event::Asked(Known::NoAnswer),
             };
-            happened(app, execution, vec![event]).await
+            happened(app, execution, vec![event], None).await
         }
         Next::GiveUp(reason) => {
             tracing::warn!(execution = %execution.id, ?reason, "an execution was given up");
-            happened(app, execution, vec![Event::GaveUp]).await
+            happened(app, execution, vec![Event::GaveUp], None).await
         }
     }
 }
@@ -101,7 +104,7 @@ async fn send(
     app: &App,
     going: Option<Execution>,
     bytes: PlanBytes,
-    token: String,
+    token: &str,
 ) -> Answer<Option<Execution>> {
     if let Some(execution) = going {
         push(app, &execution, bytes, token).await;
@@ -113,8 +116,14 @@ fn known(answer: ExecutionKnown) -> Known {
     if answer.known { Known::Known } else { Known::Unknown { journal_since: answer.journal_since } }
 }
 
-/// Applies events to the delivery as it is kept now, in one commit. `None`: the execution has ended meanwhile.
-async fn happened(app: &App, execution: &Execution, events: Vec<Event>) -> Answer<Option<Execution>> {
+/// Applies events to the delivery as it is kept now, in one commit with the token of a plan that was drafted.
+/// `None`: the execution has ended meanwhile.
+async fn happened(
+    app: &App,
+    execution: &Execution,
+    events: Vec<Event>,
+    token: Option<IssuedToken>,
+) -> Answer<Option<Execution>> {
     let now = app.clock.now();
     let permit = own_permit(app, execution)?;
     let jitter = u16::from_le_bytes(app.entropy()?);
@@ -139,6 +148,9 @@ async fn happened(app: &App, execution: &Execution, events: Vec<Event>) -> Answe
                     next.due_at = Some(lease_until(now));
                 }
                 tx.executions().update_delivery(&permit, &next).await?;
+                if let Some(token) = token {
+                    tx.executions().issue_token(&permit, &next, &token).await?;
+                }
                 if next.state != before {
                     tx.audit(transition(&next, now));
                 }
@@ -207,13 +219,24 @@ pub(super) fn draft(
     .into_plan()
 }
 
+/// Writes a plan: the bytes that are hashed, signed and sent.
+pub(super) fn write(plan: &Plan) -> Answer<PlanBytes> {
+    ::plan::write(plan).map_err(|_| Refusal::from(Code::PlanTooLarge))
+}
+
+/// The token that an execution's plan went out with.
+pub(super) async fn token(app: &App, execution: &Execution) -> Answer<String> {
+    let permit = own_permit(app, execution)?;
+    Ok(app.store.read().await?.executions().plan_token(&permit, execution.id).await?)
+}
+
 /// Writes a plan once and signs it with the active key.
-pub(super) fn sign(app: &App, plan: &Plan) -> Answer<(PlanBytes, String)> {
-    let bytes = ::plan::write(plan).map_err(|_| Refusal::from(Code::PlanTooLarge))?;
+pub(super) fn sign(app: &App, plan: &Plan) -> Answer<(PlanBytes, IssuedToken)> {
+    let bytes = write(plan)?;
     let signer = app.signers.active().ok_or(Code::Unavailable)?;
     let claims = ::plan::claims(&bytes, plan, audience(&app.domain, plan.tenant_id));
-    let token = signer.sign(&claims).map_err(Refusal::internal)?;
-    Ok((bytes, token))
+    let compact = signer.sign(&claims).map_err(Refusal::internal)?;
+    Ok((bytes, IssuedToken { key: signer.kid().clone(), compact }))
 }
 
 fn own_permit(app: &App, execution: &Execution) -> Answer<Permit> {

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serve::client::{CallError, Client, ClientError, ClientOptions};
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use terms::{Action, ExecutionId, Scope, TenantId};
 use wire::plan::{MEDIA_TYPE, PlanBytes};
 use wire::plan_token::HEADER_NAME;
@@ -21,9 +21,16 @@ const ANSWER_MAX: usize = 64 * 1024;
 const OPTIONS: ClientOptions =
     ClientOptions { connect_timeout_ms: 5_000, request_timeout_ms: 20_000, pool_per_host: 64 };
 
-/// One client for each tenant.
+/// The data planes that were called, until one is found elsewhere or does not answer.
 #[derive(Default)]
-pub(crate) struct Peers(RwLock<BTreeMap<TenantId, Client>>);
+pub(crate) struct Peers(RwLock<BTreeMap<TenantId, Peer>>);
+
+/// Where a data plane listens, and the client that accepts nobody else there.
+#[derive(Clone)]
+struct Peer {
+    url: Arc<str>,
+    client: Client,
+}
 
 /// What a data plane said of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +115,7 @@ impl Peers {
         id: ExecutionId,
     ) -> Result<ExecutionKnown, PeerError> {
         let response = self.get(app, tenant, &format!("/v1/executions/{id}")).await?;
-        self.known(app, tenant, response).await
+        self.answer(app, tenant, response).await
     }
 
     /// Tells it to cancel an execution.
@@ -121,7 +128,7 @@ impl Peers {
         let request = Request::builder().method(Method::POST);
         let path = format!("/v1/executions/{id}/cancel");
         let response = self.send(app, tenant, request, &path, Full::default()).await?;
-        self.known(app, tenant, response).await
+        self.answer(app, tenant, response).await
     }
 
     /// Gets `path`.
@@ -134,7 +141,7 @@ impl Peers {
         self.send(app, tenant, Request::builder().method(Method::GET), path, Full::default()).await
     }
 
-    async fn known(
+    async fn answer(
         &self,
         app: &App,
         tenant: TenantId,
@@ -152,7 +159,7 @@ impl Peers {
         tenant: TenantId,
         response: Response<Incoming>,
     ) -> Result<Bytes, PeerError> {
-        Ok(self.client(app, tenant)?.read(response, ANSWER_MAX).await?)
+        Ok(self.peer(app, tenant).await?.client.read(response, ANSWER_MAX).await?)
     }
 
     async fn send(
@@ -163,28 +170,45 @@ impl Peers {
         path: &str,
         body: Full<Bytes>,
     ) -> Result<Response<Incoming>, PeerError> {
+        let Peer { url, client } = self.peer(app, tenant).await?;
+        let request = request
+            .uri(format!("{url}{path}"))
+            .body(body)
+            .map_err(|error| PeerError::Setup(error.to_string()))?;
+        let answer = client.send(request).await;
+        if answer.is_err() {
+            // It may have moved, which another replica may have been told.
+            self.known().remove(&tenant);
+        }
+        Ok(answer?)
+    }
+
+    /// Takes note of where a data plane listens now.
+    pub(crate) fn found_at(&self, tenant: TenantId, url: &str) {
+        let mut peers = self.known();
+        if peers.get(&tenant).is_some_and(|peer| *peer.url != *url) {
+            peers.remove(&tenant);
+        }
+    }
+
+    async fn peer(&self, app: &App, tenant: TenantId) -> Result<Peer, PeerError> {
+        if let Some(peer) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&tenant) {
+            return Ok(peer.clone());
+        }
         let permit = app
             .own_permit(Action::ReadTenant, Scope::Tenant(tenant))
             .map_err(|refusal| PeerError::Setup(refusal.code().to_owned()))?;
         let store_failed = |error: store::StoreError| PeerError::Setup(error.to_string());
         let mut reader = app.store.read().await.map_err(store_failed)?;
         let row = reader.workloads().data_plane(&permit, tenant).await.map_err(store_failed)?;
-        drop(reader);
-        let url = row.ok_or(PeerError::NotPlaced)?.url;
-        let request = request
-            .uri(format!("{url}{path}"))
-            .body(body)
-            .map_err(|error| PeerError::Setup(error.to_string()))?;
-        Ok(self.client(app, tenant)?.send(request).await?)
+        let url = row.ok_or(PeerError::NotPlaced)?.url.into();
+        let tls = app.identity.towards(tenant).map_err(|error| PeerError::Setup(error.to_string()))?;
+        let peer = Peer { url, client: Client::new(tls, OPTIONS) };
+        self.known().insert(tenant, peer.clone());
+        Ok(peer)
     }
 
-    fn client(&self, app: &App, tenant: TenantId) -> Result<Client, PeerError> {
-        if let Some(client) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&tenant) {
-            return Ok(client.clone());
-        }
-        let tls = app.identity.towards(tenant).map_err(|error| PeerError::Setup(error.to_string()))?;
-        let client = Client::new(tls, OPTIONS);
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(tenant, client.clone());
-        Ok(client)
+    fn known(&self) -> RwLockWriteGuard<'_, BTreeMap<TenantId, Peer>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
