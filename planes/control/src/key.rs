@@ -20,7 +20,7 @@ pub(crate) async fn rotate(ctx: Ctx) -> Answer<(StatusCode, Json<Keys>)> {
     let deed = ctx.deed("keys", None);
     match ctx.app.signers.rotate(&ctx.app.store, deed, ctx.now).await {
         Ok(()) => Ok((StatusCode::ACCEPTED, Json(view(&ctx)))),
-        Err(RingError::Rotate(why)) => {
+        Err(why @ (RingError::Rotate(_) | RingError::Raced)) => {
             Err(Problem::new(Code::RotationUnderWay).detail(why.to_string()).into())
         }
         Err(RingError::Store(error)) => Err(error.into()),

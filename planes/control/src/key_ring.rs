@@ -5,7 +5,7 @@ use host::clock::Clock;
 use notary::{KeyRecord, KeyRing, KeyState, PlanSigner, RingPolicy, RingStep, RingTimes, RotateError};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use store::{SigningKeyRow, Store, StoreError};
+use store::{SigningKeyRow, Store, StoreError, WriteError};
 use terms::{Action, Actor, KeyId, Timestamp};
 use wire::audit::AuditEntry;
 use wire::event::EventOutcome;
@@ -40,6 +40,9 @@ pub(crate) enum RingError {
     /// A key cannot be made.
     #[error("a signing key cannot be made: {0}")]
     Key(#[from] notary::KeyError),
+    /// Another replica changed the ring at the same moment.
+    #[error("another replica changes the keys right now")]
+    Raced,
     /// The configured times would let a plan fail.
     #[error("[keys]: {0}")]
     Policy(#[from] notary::PolicyError),
@@ -51,22 +54,8 @@ pub(crate) enum RingError {
 impl Signers {
     /// Loads the ring; on the very first start it mints the first key, afterwards a restart mints none.
     pub(crate) async fn load(store: &Store, config: &Keys, clock: &Clock) -> Result<Self, RingError> {
-        let policy = policy(config)?;
-        let rows = store.read().await?.signing_keys().list().await?;
-        let mut state = State { ring: KeyRing::default(), signers: BTreeMap::new() };
-        let mut records = Vec::with_capacity(rows.len());
-        for row in rows {
-            let damaged = |what: &str| RingError::Damaged(format!("{what} of {}", row.kid));
-            let key_state = row.state.parse().map_err(|()| damaged("the state"))?;
-            if key_state != KeyState::Archived {
-                state.signers.insert(row.kid.clone(), Arc::new(PlanSigner::from_pkcs8(&row.private)?));
-            }
-            let jwk = serde_json::from_str(&row.jwk).map_err(|_| damaged("the public key"))?;
-            let (since, created_at) = (row.since, row.created_at);
-            records.push(KeyRecord { kid: row.kid, jwk, state: key_state, since, created_at });
-        }
-        state.ring = KeyRing::restore(records).map_err(|e| RingError::Damaged(e.to_string()))?;
-        let signers = Self { policy, state: RwLock::new(state), changing: tokio::sync::Mutex::new(()) };
+        let (policy, state) = (policy(config)?, RwLock::default());
+        let signers = Self { policy, state, changing: tokio::sync::Mutex::new(()) };
         signers.advance(store, clock.now()).await?;
         Ok(signers)
     }
@@ -91,11 +80,15 @@ impl Signers {
     /// Takes every step that is due, a new key by age included.
     pub(crate) async fn advance(&self, store: &Store, now: Timestamp) -> Result<(), RingError> {
         let _one = self.changing.lock().await;
-        let mut next = self.snapshot();
+        let mut next = self.kept(store).await?;
         let wanted = next.ring.due(now, &self.policy).contains(&RingStep::Mint);
         let minted = if wanted { Some(next.mint(now, &self.policy)?) } else { None };
         next.ring.advance(now, &self.policy);
-        self.keep(store, next, minted, None, now).await
+        match self.keep(store, next, minted, None, now).await {
+            // The other replica took the steps that were due.
+            Err(RingError::Raced) => Ok(()),
+            kept => kept,
+        }
     }
 
     /// Begins a rotation by command.
@@ -106,14 +99,22 @@ impl Signers {
         now: Timestamp,
     ) -> Result<(), RingError> {
         let _one = self.changing.lock().await;
-        let mut next = self.snapshot();
+        let mut next = self.kept(store).await?;
         let minted = next.mint(now, &self.policy)?;
         next.ring.advance(now, &self.policy);
         self.keep(store, next, Some(minted), Some(deed), now).await
     }
 
-    fn snapshot(&self) -> State {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The ring as the store has it, which other replicas change too.
+    async fn kept(&self, store: &Store) -> Result<State, RingError> {
+        let rows = store.read().await?.signing_keys().list().await?;
+        let known = self.state.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if is_of(&known.ring, &rows) {
+            return Ok(known);
+        }
+        let kept = State::restore(rows)?;
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = kept.clone();
+        Ok(kept)
     }
 
     /// Writes what changed, then shows it: a key neither signs nor is served before it is durable.
@@ -125,9 +126,9 @@ impl Signers {
         deed: Option<AuditEntry>,
         now: Timestamp,
     ) -> Result<(), RingError> {
-        let before = self.records();
+        let before = self.state.read().unwrap_or_else(PoisonError::into_inner).ring.clone();
         let changed: Vec<KeyRecord> =
-            next.ring.records().iter().filter(|record| !before.contains(record)).cloned().collect();
+            next.ring.records().iter().filter(|record| !before.records().contains(record)).cloned().collect();
         if changed.is_empty() {
             return Ok(());
         }
@@ -136,6 +137,10 @@ impl Signers {
         store
             .write(move |tx| {
                 Box::pin(async move {
+                    // Writers take turns, over replicas too: what is read here holds until the commit.
+                    if !is_of(&before, &tx.signing_keys().list().await?) {
+                        return Err(RingError::Raced);
+                    }
                     for record in changed {
                         match &minted {
                             Some(minted) if minted.kid == record.kid => {
@@ -150,11 +155,14 @@ impl Signers {
                     for entry in entries {
                         tx.audit(entry);
                     }
-                    Ok::<_, StoreError>(())
+                    Ok(())
                 })
             })
             .await
-            .map_err(StoreError::from)?;
+            .map_err(|error| match error {
+                WriteError::Work(refused) => refused,
+                WriteError::Store(error) => error.into(),
+            })?;
         next.forget_archived();
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(())
@@ -181,6 +189,23 @@ impl Minted {
 }
 
 impl State {
+    fn restore(rows: Vec<SigningKeyRow>) -> Result<Self, RingError> {
+        let mut signers = BTreeMap::new();
+        let mut records = Vec::with_capacity(rows.len());
+        for row in rows {
+            let damaged = |what: &str| RingError::Damaged(format!("{what} of {}", row.kid));
+            let state = row.state.parse().map_err(|()| damaged("the state"))?;
+            if state != KeyState::Archived {
+                signers.insert(row.kid.clone(), Arc::new(PlanSigner::from_pkcs8(&row.private)?));
+            }
+            let jwk = serde_json::from_str(&row.jwk).map_err(|_| damaged("the public key"))?;
+            let (since, created_at) = (row.since, row.created_at);
+            records.push(KeyRecord { kid: row.kid, jwk, state, since, created_at });
+        }
+        let ring = KeyRing::restore(records).map_err(|e| RingError::Damaged(e.to_string()))?;
+        Ok(Self { ring, signers })
+    }
+
     fn mint(&mut self, now: Timestamp, policy: &RingPolicy) -> Result<Minted, RingError> {
         let (signer, private) = PlanSigner::generate()?;
         let kid = signer.kid().clone();
@@ -197,6 +222,17 @@ impl State {
         let keep: Vec<KeyId> = self.signers.keys().filter(|kid| !gone(kid)).cloned().collect();
         self.signers.retain(|kid, _| keep.contains(kid));
     }
+}
+
+/// Whether these rows are that ring.
+fn is_of(ring: &KeyRing, rows: &[SigningKeyRow]) -> bool {
+    let is_row = |record: &KeyRecord| {
+        let is_it = |row: &SigningKeyRow| {
+            (&row.kid, &*row.state, row.since) == (&record.kid, record.state.as_str(), record.since)
+        };
+        rows.iter().any(is_it)
+    };
+    ring.records().len() == rows.len() && ring.records().iter().all(is_row)
 }
 
 fn change(record: &KeyRecord, now: Timestamp) -> AuditEntry {
@@ -221,4 +257,82 @@ fn policy(config: &Keys) -> Result<RingPolicy, RingError> {
         ..RingTimes::default()
     };
     Ok(RingPolicy::new(times)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::{Config, Database};
+    use tempfile::TempDir;
+    use terms::KeyBytes;
+    use vault::{Keystore, RootKey};
+
+    #[tokio::test]
+    async fn replicas_that_start_together_mint_one_key() {
+        let (_dir, store) = store().await;
+        let (one, other) = tokio::join!(replica(&store), replica(&store));
+        other.advance(&store, host::clock::now()).await.unwrap();
+        assert_eq!(one.records().len(), 1);
+        assert_eq!(one.records(), other.records());
+        assert_eq!(one.active().unwrap().kid(), other.active().unwrap().kid());
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_key_of_one_replica_is_served_by_the_other_from_its_next_look_on() {
+        let (_dir, store) = store().await;
+        let (one, other) = (replica(&store).await, replica(&store).await);
+        let now = host::clock::now();
+        one.rotate(&store, deed(now), now).await.unwrap();
+        assert_eq!(other.jwks().keys.len(), 1);
+        other.advance(&store, now).await.unwrap();
+        assert_eq!(other.jwks(), one.jwks());
+        assert!(matches!(other.rotate(&store, deed(now), now).await, Err(RingError::Rotate(_))));
+
+        let later = now.plus_ms(3_600_000);
+        one.advance(&store, later).await.unwrap();
+        other.advance(&store, later).await.unwrap();
+        assert_eq!(one.active().unwrap().kid(), other.active().unwrap().kid());
+        assert_eq!(other.records().len(), 2);
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn of_two_rotations_at_once_one_is_refused_and_nothing_is_lost() {
+        let (_dir, store) = store().await;
+        let (one, other) = (replica(&store).await, replica(&store).await);
+        let now = host::clock::now();
+        let (first, second) =
+            tokio::join!(one.rotate(&store, deed(now), now), other.rotate(&store, deed(now), now));
+        assert_eq!(usize::from(first.is_ok()) + usize::from(second.is_ok()), 1, "{first:?} {second:?}");
+        one.advance(&store, now).await.unwrap();
+        other.advance(&store, now).await.unwrap();
+        assert_eq!(one.records(), other.records());
+        store.close().await;
+    }
+
+    async fn store() -> (TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("palisade.db");
+        let config = Config::new(Database::File { path, key: KeyBytes::new([1; 32]) });
+        let keystore = Keystore::new(RootKey::new(KeyBytes::new([2; 32])));
+        (dir, Store::open(config, keystore).await.unwrap())
+    }
+
+    async fn replica(store: &Store) -> Signers {
+        Signers::load(store, &Keys::default(), &Clock::system()).await.unwrap()
+    }
+
+    fn deed(now: Timestamp) -> AuditEntry {
+        AuditEntry {
+            time: now,
+            actor: Actor::System.to_string(),
+            action: Action::RotateKey.as_str().to_owned(),
+            resource: "keys".to_owned(),
+            tenant: None,
+            outcome: EventOutcome::Success,
+            reason: "ok".to_owned(),
+            request_digest: None,
+        }
+    }
 }
