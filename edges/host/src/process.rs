@@ -1,18 +1,25 @@
 //! Processes that this one supervises, and how this one hardens itself.
 
+mod log_file;
 mod output;
 mod spawner;
 
 pub use output::Output;
 
+use log_file::LogFile;
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::Instant;
+
+/// How often a log's length is looked at.
+const LOG_LOOK: Duration = Duration::from_secs(30);
 
 /// A child to start. It gets this environment and these file handles and no others.
 #[derive(Debug, Clone)]
@@ -42,6 +49,9 @@ pub struct Spawn {
 pub struct Running {
     child: Child,
     pid: u32,
+    log: Option<Arc<LogFile>>,
+    /// When the log's length is next looked at.
+    look: Instant,
 }
 
 /// Says why a child did not start.
@@ -88,16 +98,16 @@ impl Spawn {
     /// # Errors
     /// When the program cannot be run, the user cannot be changed to, or the log file cannot be opened.
     pub async fn spawn(self) -> Result<Running, SpawnError> {
-        let opened =
+        let (stderr, log) =
             self.stderr.open(self.uid).map_err(|(path, source)| SpawnError::Output { path, source })?;
         let failed = |source| SpawnError::Start { program: self.program.clone(), source };
-        let mut command = self.command(opened);
+        let mut command = self.command(stderr);
         let mut child = spawner::run(move || command.spawn()).await.map_err(failed)?.map_err(failed)?;
         let pid = child.id().ok_or_else(|| failed(io::Error::other("the child ended before it began")))?;
         if let (Output::Prefixed(prefix), Some(stderr)) = (self.stderr, child.stderr.take()) {
             tokio::spawn(output::copy_lines(prefix, stderr));
         }
-        Ok(Running { child, pid })
+        Ok(Running { child, pid, log: log.map(Arc::new), look: Instant::now() })
     }
 
     fn command(&self, stderr: Stdio) -> Command {
@@ -151,12 +161,23 @@ impl Running {
         self.child.stdout.take()
     }
 
-    /// Waits until it has ended. Safe to cancel and to call again.
+    /// Waits until it has ended, and turns its log over whenever that is long. Safe to cancel and to call again.
     ///
     /// # Errors
     /// When the system cannot wait for it.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait().await
+        loop {
+            tokio::select! {
+                ended = self.child.wait() => return ended,
+                () = tokio::time::sleep_until(self.look) => {}
+            }
+            self.look = Instant::now() + LOG_LOOK;
+            let Some(log) = self.log.as_ref().filter(|log| log.is_long()).map(Arc::clone) else { continue };
+            let turned = tokio::task::spawn_blocking(move || log.turn_over()).await;
+            if let Err(error) = turned.map_err(io::Error::other).flatten() {
+                tracing::warn!(pid = self.pid, %error, "a long log could not be turned over");
+            }
+        }
     }
 
     /// Asks it to end (SIGTERM) and, `grace_ms` later, makes it end with its whole process group (SIGKILL).

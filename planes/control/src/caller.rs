@@ -22,9 +22,11 @@ pub(crate) struct OperatorToken {
 }
 
 impl Operators {
-    /// Accepts a token from now on.
-    pub(crate) fn accept(&self, digest: Digest, token: OperatorToken) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(digest, token);
+    /// Accepts a token from now on, and forgets those that have expired.
+    pub(crate) fn accept(&self, digest: Digest, token: OperatorToken, now: Timestamp) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, token| token.expires_at.is_none_or(|at| at > now));
+        known.insert(digest, token);
     }
 
     fn find(&self, token: &Token, now: Timestamp) -> Option<Actor> {

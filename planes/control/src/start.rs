@@ -107,7 +107,7 @@ async fn open(config: Config, domain: TrustDomain, metrics: &Metrics) -> Result<
     let operators = Operators::default();
     for digest in config.operator_digests()? {
         let operator = OperatorId::from_bytes(first_bytes(&digest));
-        operators.accept(digest, OperatorToken { operator, expires_at: None });
+        operators.accept(digest, OperatorToken { operator, expires_at: None }, clock.now());
     }
     let identity = PlatformIdentity::load(&store, &config, &domain, clock.now()).await?;
     let signers = Signers::load(&store, &config.keys, &clock).await?;

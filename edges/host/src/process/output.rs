@@ -1,9 +1,8 @@
 //! Where a child's stderr goes.
 
-use std::fs::{File, OpenOptions};
+use super::log_file::LogFile;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 
@@ -18,29 +17,21 @@ pub enum Output {
     Inherit,
     /// To the parent's stderr, each line after this text.
     Prefixed(String),
-    /// To the end of this file (0600), made if it is not there.
+    /// To the end of this file (0600), made if it is not there. A long one is turned over: `FILE.1` is the one before.
     File(PathBuf),
 }
 
 impl Output {
-    /// Opens it for a child of user `uid`, who owns its own log: whoever checks it for secrets must read it.
-    pub(super) fn open(&self, uid: Option<u32>) -> Result<Stdio, (PathBuf, io::Error)> {
-        match self {
-            Self::Inherit => Ok(Stdio::inherit()),
-            Self::Prefixed(_) => Ok(Stdio::piped()),
-            Self::File(path) => open_log(path, uid).map(Stdio::from).map_err(|error| (path.clone(), error)),
-        }
+    /// Opens it for a child of user `uid`: its handle, and the log file if it is one.
+    pub(super) fn open(&self, uid: Option<u32>) -> Result<(Stdio, Option<LogFile>), (PathBuf, io::Error)> {
+        let path = match self {
+            Self::Inherit => return Ok((Stdio::inherit(), None)),
+            Self::Prefixed(_) => return Ok((Stdio::piped(), None)),
+            Self::File(path) => path,
+        };
+        let opened = LogFile::open(path, uid).and_then(|log| Ok((log.handle()?, Some(log))));
+        opened.map_err(|error| (path.clone(), error))
     }
-}
-
-/// The folder may belong to the child: a link in it must not lead a privileged parent to another file.
-fn open_log(path: &Path, uid: Option<u32>) -> io::Result<File> {
-    let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(no_follow).open(path)?;
-    if let Some(uid) = uid {
-        std::os::unix::fs::fchown(&file, Some(uid), None)?;
-    }
-    Ok(file)
 }
 
 /// Copies lines from `source` to stderr until it ends.

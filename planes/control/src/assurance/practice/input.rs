@@ -41,7 +41,7 @@ pub(in crate::assurance) async fn ops_3(app: &App) -> Looked {
     let operator = OperatorId::mint(now, app.entropy()?);
     let expires_at = Some(now.plus_ms(OPERATOR_MS));
     let before = app.store.read().await?.audit_log().head().await?.size;
-    app.operators.accept(token.digest(), OperatorToken { operator, expires_at });
+    app.operators.accept(token.digest(), OperatorToken { operator, expires_at }, now);
     let api = OwnApi::new(app)?;
     let absent = TenantId::mint(now, app.entropy()?);
     let present = sample::tenants(app).await?.first().map(|tenant| tenant.id);
