@@ -3,6 +3,7 @@
 use crate::config::Database;
 use crate::connection::{Connection, Failure};
 use crate::error::OpenError;
+use crate::link::Link;
 use crate::sql::{Columns, sql};
 use rusqlite::OpenFlags;
 use secrecy::ExposeSecret as _;
@@ -46,7 +47,7 @@ pub(crate) struct Connector(Arc<Target>);
 
 enum Target {
     File { path: PathBuf, key: KeyBytes },
-    Server(Box<PgConnectOptions>),
+    Server { options: Box<PgConnectOptions>, link: Link },
 }
 
 impl Connector {
@@ -64,7 +65,7 @@ impl Connector {
                 }
                 let options: PgConnectOptions = url.parse().map_err(|_| OpenError::Url)?;
                 let options = options.application_name("palisade").disable_statement_logging();
-                Target::Server(Box::new(options))
+                Target::Server { link: Link::of(&options)?, options: Box::new(options) }
             }
         };
         Ok(Self(Arc::new(target)))
@@ -73,7 +74,7 @@ impl Connector {
     pub(crate) fn engine(&self) -> Engine {
         match self.0.as_ref() {
             Target::File { .. } => Engine::SqlCipher,
-            Target::Server(_) => Engine::Postgres,
+            Target::Server { .. } => Engine::Postgres,
         }
     }
 
@@ -84,9 +85,10 @@ impl Connector {
                 let file = open(path, key).map_err(Failure::Sqlite)?;
                 Ok(Connection::File(file))
             }
-            Target::Server(options) => {
+            Target::Server { options, link } => {
                 let server = options.connect().await.map_err(Failure::Postgres)?;
                 let mut connection = Connection::Server(Box::new(server));
+                link.check(&mut connection).await?;
                 connection.batch(POSTGRES_SETTINGS).await?;
                 Ok(connection)
             }
@@ -198,6 +200,9 @@ fn check_file(path: &Path) -> Result<(), OpenError> {
 
 fn open_error(failure: &Failure, database: &Database) -> OpenError {
     let Database::File { path, .. } = database else {
+        if let Failure::OldTls(spoken) = failure {
+            return OpenError::OldTls(spoken.clone());
+        }
         return OpenError::Unreachable(failure.to_string());
     };
     let not_ours = |reason| OpenError::NotADatabase { path: path.clone(), reason };

@@ -23,6 +23,8 @@ pub enum Connection {
 pub(crate) enum Failure {
     Sqlite(rusqlite::Error),
     Postgres(sqlx::Error),
+    /// A server on another host that speaks this, which is not TLS 1.3.
+    OldTls(String),
     /// A column of a type that no schema of ours has, or text that is not UTF-8.
     Column,
 }

@@ -55,6 +55,14 @@ pub enum OpenError {
         "the database server cannot be reached ({0}): check its address, its credentials and that it runs"
     )]
     Unreachable(String),
+    /// The server on another host need not prove who it is.
+    #[error(
+        "`{0}` is another host, whose server must prove its name: add `sslmode=verify-full` to the database URL"
+    )]
+    UnverifiedServer(String),
+    /// The server on another host does not speak TLS 1.3.
+    #[error("the database server speaks {0}, and data go to another host over TLS 1.3 only: enable it there")]
+    OldTls(String),
     /// The URL is not one of PostgreSQL.
     #[error("the database URL is not understood: it begins with `postgres://`")]
     Url,
@@ -173,7 +181,7 @@ impl Failure {
     pub(crate) const fn sqlite_code(&self) -> Option<i32> {
         match self {
             Self::Sqlite(rusqlite::Error::SqliteFailure(said, _)) => Some(said.extended_code & 0xff),
-            Self::Sqlite(_) | Self::Postgres(_) | Self::Column => None,
+            Self::Sqlite(_) | Self::Postgres(_) | Self::OldTls(_) | Self::Column => None,
         }
     }
 }
@@ -183,6 +191,7 @@ impl core::fmt::Display for Failure {
         match self {
             Self::Sqlite(error) => error.fmt(f),
             Self::Postgres(error) => error.fmt(f),
+            Self::OldTls(spoken) => write!(f, "the server speaks {spoken}, not TLS 1.3"),
             Self::Column => f.write_str("a column of an unknown type"),
         }
     }
@@ -196,6 +205,7 @@ impl From<Failure> for StoreError {
             Failure::Postgres(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => {
                 Some(Self::Unreachable(failure.to_string()))
             }
+            Failure::OldTls(_) => Some(Self::Unreachable(failure.to_string())),
             Failure::Sqlite(_) | Failure::Postgres(_) | Failure::Column => None,
         };
         known.unwrap_or_else(|| Self::Database(failure.to_string()))

@@ -15,6 +15,7 @@ mod connection;
 mod data_map;
 mod error;
 mod keys;
+mod link;
 mod page;
 mod permit;
 mod pool;
