@@ -70,6 +70,9 @@ pub struct EgressAllow {
     pub port: u16,
     /// Where the name may lead.
     pub cidr: String,
+    /// The roots of its certificate, PEM, in a file that data planes may read; the public web's if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Says why a configuration cannot be used.
@@ -172,9 +175,12 @@ mod tests {
     #[test]
     fn exceptions_for_data_planes_are_read() {
         let allow = "[[loopback.egress_allow]]\nhost = \"a.test\"\nport = 443\ncidr = \"127.0.0.0/8\"";
-        let config = read(&format!("{WRITTEN}\npoll_ms = 50\n{allow}")).unwrap();
-        let expected = EgressAllow { host: "a.test".into(), port: 443, cidr: "127.0.0.0/8".into() };
-        assert_eq!((config.poll_ms, config.loopback.egress_allow), (50, vec![expected]));
+        let config =
+            read(&format!("{WRITTEN}\npoll_ms = 50\n{allow}\n{allow}\nca_file = \"/a.pem\"")).unwrap();
+        let public =
+            EgressAllow { host: "a.test".into(), port: 443, cidr: "127.0.0.0/8".into(), ca_file: None };
+        let private = EgressAllow { ca_file: Some("/a.pem".into()), ..public.clone() };
+        assert_eq!((config.poll_ms, config.loopback.egress_allow), (50, vec![public, private]));
     }
 
     #[test]
