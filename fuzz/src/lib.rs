@@ -4,11 +4,18 @@
 //! held. `cargo fuzz run NAME` (with `--sanitizer none` on stable) explores; the corpora replay as plain tests.
 
 use core::fmt::Debug;
-use terms::{Timestamp, Unverified};
+use notary::KeySet;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serve::ca::{Authority, Subject, Use, leaf_not_after, peer_spiffe};
+use std::sync::OnceLock;
+use terms::{SpiffeId, TenantId, Timestamp, TrustDomain, Unverified, Workload};
 use wire::checkpoint::{Checkpoint, Note};
+use wire::counters::Sample;
 use wire::dsse::Envelope;
 use wire::heartbeat::{Heartbeat, PAYLOAD_TYPE};
 use wire::json::{self, Bounds};
+use wire::jwks::Jwks;
 use wire::plan::Plan;
 use wire::plan_token::PlanToken;
 use workflow::{Budget, Effect, Expression, Limits, Reply, Run, RuntimeContext, Workflow};
@@ -17,7 +24,7 @@ use workflow::{Budget, Effect, Expression, Limits, Reply, Run, RuntimeContext, W
 pub type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("plan_token", plan_token),
     ("plan", plan),
     ("envelope", envelope),
@@ -25,8 +32,14 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("workflow", workflow),
     ("expression", expression),
     ("note", note),
+    ("jwks", jwks),
+    ("sample", sample),
+    ("signing_request", signing_request),
+    ("certificate", certificate),
     ("json", strict_json),
 ];
+
+const DAY_MS: i64 = 86_400_000;
 
 const BOUNDS: Bounds = Bounds { bytes: 64 * 1024, depth: 64, nodes: 10_000 };
 
@@ -112,6 +125,51 @@ pub fn note(bytes: &[u8]) {
     if let Ok(body) = Checkpoint::read(&note.text) {
         assert_eq!(Checkpoint::read(&body.to_text()), Ok(body));
     }
+}
+
+/// The key set: each key is taken or refused, none is lost.
+pub fn jwks(bytes: &[u8]) {
+    let Ok(set) = Jwks::read(bytes) else { return };
+    let (keys, refused) = KeySet::from_jwks(&set);
+    assert!(keys.is_empty() || refused.len() < set.keys.len());
+}
+
+/// The counters on the metering socket: what is read is written and read back as the same sample.
+pub fn sample(line: &[u8]) {
+    let Ok(sample) = Sample::read(line) else { return };
+    let written = expect(serde_json::to_vec(&sample), "a sample that was read is written");
+    assert_eq!(Sample::read(&written), Ok(sample));
+}
+
+/// The signing request: whatever name it asks for, the certificate has the name that its token was made for.
+pub fn signing_request(bytes: &[u8]) {
+    static AUTHORITY: OnceLock<(Authority, SpiffeId)> = OnceLock::new();
+    let Ok(text) = core::str::from_utf8(bytes) else { return };
+    let (authority, spiffe) = AUTHORITY.get_or_init(|| {
+        let domain: TrustDomain = expect("fuzz.test".parse(), "a trust domain");
+        let authority = expect(Authority::create(Timestamp::EPOCH, &domain, DAY_MS), "an authority");
+        (authority, SpiffeId::new(domain, Workload::DataPlane(TenantId::from_bytes([7; 16]))))
+    });
+    let subject = Subject {
+        spiffe,
+        dns_names: &[],
+        ips: &[],
+        usage: Use::Client,
+        now: Timestamp::EPOCH,
+        lifetime_ms: DAY_MS,
+    };
+    let Ok(issued) = authority.issue_from_csr(text, &subject) else { return };
+    let chain = CertificateDer::pem_slice_iter(issued.chain_pem.as_bytes()).next();
+    let leaf = expect(chain.ok_or("none").and_then(|leaf| leaf.map_err(|_| "no PEM")), "a leaf");
+    assert_eq!(peer_spiffe(&leaf).ok().as_ref(), Some(spiffe));
+}
+
+/// The certificate: who it names is a name that reads back.
+pub fn certificate(der: &[u8]) {
+    let leaf = CertificateDer::from(der);
+    let _until = leaf_not_after(&leaf);
+    let Ok(spiffe) = peer_spiffe(&leaf) else { return };
+    assert_eq!(spiffe.to_string().parse(), Ok(spiffe));
 }
 
 /// Strict JSON: what it accepts, the field's reader accepts too.

@@ -1,0 +1,4 @@
+//! Explores `fuzz::certificate`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::certificate(bytes));
