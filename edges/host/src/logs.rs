@@ -37,7 +37,10 @@ pub enum LogsError {
 /// When the level cannot be read, or the process logs already.
 pub fn init(format: LogFormat, level: &str) -> Result<(), LogsError> {
     let wanted = std::env::var(LEVEL_VARIABLE).unwrap_or_else(|_| level.to_owned());
-    let lines = tracing_subscriber::fmt().with_env_filter(filter(&wanted)?).with_writer(std::io::stderr);
+    // A line that cannot be written is lost and nothing else: told to stderr, the loss would be a panic when that
+    // is the file on the full disk.
+    let lines = tracing_subscriber::fmt().log_internal_errors(false);
+    let lines = lines.with_env_filter(filter(&wanted)?).with_writer(std::io::stderr);
     match format {
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
         LogFormat::Human => lines.with_target(false).try_init(),
@@ -64,6 +67,29 @@ mod tests {
             let filter = filter(level).unwrap().to_string();
             assert!(filter.contains("sqlx=warn") && !filter.contains("sqlx=trace"), "{filter}");
             assert!(filter.contains("hyper=warn") && !filter.contains("hyper=debug"), "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_written_stops_nothing() {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let logged = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "logs::tests::process_that_logs", "--nocapture"])
+            .env(LOGS_VARIABLE, "yes")
+            .stderr(full)
+            .output()
+            .unwrap();
+        assert!(logged.status.success(), "{logged:?}");
+    }
+
+    const LOGS_VARIABLE: &str = "PALISADE_TEST_LOGS";
+
+    /// Not a test by itself: the one above runs it in a process of its own, with a stderr that takes nothing.
+    #[test]
+    fn process_that_logs() {
+        if std::env::var_os(LOGS_VARIABLE).is_some() {
+            init(LogFormat::Json, "info").unwrap();
+            tracing::error!("the disk is full");
         }
     }
 
