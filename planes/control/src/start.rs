@@ -19,6 +19,7 @@ use notary::NoteSigner;
 use secrecy::SecretString;
 use serve::metrics::{ListenerMetrics, Metrics};
 use serve::{Listener, ListenerLimits};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::{Database, OpenError, Store, StoreError};
 use terms::{KeyBytes, OperatorId, TrustDomain};
@@ -40,9 +41,17 @@ pub enum StartError {
     /// The root key's file does not hold a key.
     #[error("`{0}` does not hold a root key (64 hex digits): restore it from your backup")]
     RootKey(String),
+    /// The root key's file holds another key than the database was made with.
+    #[error("root key file `{}`: {source}", .file.display())]
+    OtherRootKey {
+        /// The file.
+        file: PathBuf,
+        /// What the key does not open.
+        source: OpenError,
+    },
     /// The database does not open.
     #[error("{0}")]
-    Open(#[from] OpenError),
+    Open(OpenError),
     /// The database does not answer.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -103,7 +112,9 @@ async fn open(config: Config, domain: TrustDomain, metrics: &Metrics) -> Result<
     let clock = Clock::system();
     let keystore = Keystore::new(root_key(&config)?);
     let database = database(&config, &keystore)?;
-    let store = Store::open(store::Config::new(database), keystore).await?;
+    let store = Store::open(store::Config::new(database), keystore)
+        .await
+        .map_err(|error| not_opened(error, &config.root_key_file))?;
     let operators = Operators::default();
     for digest in config.operator_digests()? {
         let operator = OperatorId::from_bytes(first_bytes(&digest));
@@ -131,6 +142,26 @@ async fn open(config: Config, domain: TrustDomain, metrics: &Metrics) -> Result<
         metrics: control_metrics,
         probing: tokio::sync::Mutex::new(()),
     })
+}
+
+/// The store knows the key but not its file, and it is the file that somebody has to restore.
+fn not_opened(error: OpenError, root_key_file: &Path) -> StartError {
+    match error {
+        OpenError::WrongKey(_) | OpenError::WrongRoot => {
+            StartError::OtherRootKey { file: root_key_file.to_owned(), source: error }
+        }
+        OpenError::NotADatabase { .. }
+        | OpenError::NewerSchema { .. }
+        | OpenError::EditedSchema(_)
+        | OpenError::NoCipher
+        | OpenError::ReadOnly(_)
+        | OpenError::NoFolder(_)
+        | OpenError::DiskFull
+        | OpenError::Locked
+        | OpenError::Unreachable(_)
+        | OpenError::Url
+        | OpenError::Database(_) => StartError::Open(error),
+    }
 }
 
 /// An operator is known by its token's digest until people have accounts.
@@ -217,4 +248,20 @@ async fn serve_until(
     };
     let (served, ()) = tokio::join!(serving, stop);
     served
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_does_not_fit_is_named_by_its_file() {
+        let key_file = Path::new("/srv/root.key");
+        for wrong in [OpenError::WrongKey("/srv/palisade.db".into()), OpenError::WrongRoot] {
+            let said = not_opened(wrong, key_file).to_string();
+            assert!(said.contains("`/srv/root.key`") && said.contains("restore"), "{said}");
+        }
+        let said = not_opened(OpenError::DiskFull, key_file).to_string();
+        assert!(!said.contains("root.key"), "{said}");
+    }
 }
