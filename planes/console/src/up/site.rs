@@ -173,13 +173,13 @@ fn refuse_unreachable(state: &StateDir) -> Outcome {
 }
 
 fn held(error: &LockError) -> Failure {
-    let next = match error {
+    let (code, next) = match error {
         LockError::Held { .. } => {
-            "use the one that runs, stop it with Ctrl-C, or choose another: --state-dir DIR"
+            ("state_in_use", "use the one that runs, stop it with Ctrl-C, or choose another: --state-dir DIR")
         }
-        LockError::System { .. } => DISK,
+        LockError::System { .. } => ("file", DISK),
     };
-    Failure::new(Exit::Failure, "state_in_use", error.to_string(), next)
+    Failure::new(Exit::Failure, code, error.to_string(), next)
 }
 
 /// The certificates in a PEM text and nothing else, so that a control plane that was taken over cannot make
@@ -255,6 +255,13 @@ mod tests {
         let failure = held(&files::lock_dir(dir.path()).unwrap_err());
         assert_eq!(failure.code, "state_in_use");
         assert!(failure.cause.contains(&std::process::id().to_string()), "{failure}");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_locked_is_not_said_to_be_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let failure = held(&files::lock_dir(&dir.path().join("gone")).unwrap_err());
+        assert_eq!((failure.code.as_str(), failure.next_step.as_str()), ("file", DISK));
     }
 
     #[test]
