@@ -7,6 +7,8 @@ use crate::supervise::Role;
 use api::enrolment::{EnrolmentKind, IssueEnrolment, IssuedEnrolment};
 use host::process::{Output, Running, Spawn};
 use serve::identity::{ControlPlane, wants_token};
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +38,9 @@ const READY_MAX: usize = 4 * 1024;
 
 /// The largest answer to the request for a token.
 const ANSWER_MAX: usize = 16 * 1024;
+
+/// How much of a process's last line is repeated.
+const LAST_WORDS_MAX: u64 = 1_024;
 
 /// What the supervisor is told.
 #[derive(Debug)]
@@ -80,7 +85,9 @@ impl Order {
         let ready = own.join("ready.json");
         // What a killed process left behind says nothing about the next one.
         let _not_there = std::fs::remove_file(&ready);
-        let mut running = self.spawn(own, uid, &config, folders.log(self.role)).await?;
+        let log = folders.log(self.role);
+        let said_before = log.metadata().map_or(0, |log| log.len());
+        let mut running = self.spawn(own, uid, &config, log.clone()).await?;
         let pid = running.pid();
         let token = async {
             loop {
@@ -99,7 +106,8 @@ impl Order {
             () = token => Ok(()),
             failed = started => failed,
             status = running.wait() => {
-                return Err(format!("process {pid} ended by itself: {}", describe(status)));
+                let last_words = last_words(&log, said_before);
+                return Err(format!("process {pid} ended by itself: {}{last_words}", describe(status)));
             }
             _told = &mut *stop => Ok(()),
         };
@@ -157,6 +165,24 @@ impl Order {
         // The supervisor may have ended.
         let _gone = self.news.send(news);
     }
+}
+
+/// The last line, or its message, of a log behind its first `begin` bytes: whoever looks for the cause reads the
+/// node's log first.
+fn last_words(log: &Path, begin: u64) -> String {
+    let read = || {
+        let mut file = File::open(log)?;
+        let end = file.seek(SeekFrom::End(0))?;
+        file.seek(SeekFrom::Start(begin.max(end.saturating_sub(LAST_WORDS_MAX))))?;
+        let mut bytes = Vec::new();
+        file.take(LAST_WORDS_MAX).read_to_end(&mut bytes)?;
+        Ok::<_, std::io::Error>(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let text = read().unwrap_or_default();
+    let Some(line) = text.lines().last() else { return String::new() };
+    let parsed: Option<serde_json::Value> = serde_json::from_str(line).ok();
+    let message = parsed.as_ref().and_then(|line| line.get("message")?.as_str());
+    format!("; it said: {}", message.unwrap_or(line))
 }
 
 /// Waits until a data plane says where it takes plans.
@@ -243,6 +269,22 @@ wait";
         assert!(matches!(host.news.recv().await, Some(News::Ended(TENANT, Role::DataPlane))));
         let folders = Folders::of(&order.config, TENANT, order.slot);
         assert_eq!(std::fs::read(folders.log(Role::DataPlane)).unwrap(), b"gone\n");
+    }
+
+    #[test]
+    fn the_last_words_are_the_last_line_of_this_run_and_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let written = |text: &str| std::fs::write(&log, text).unwrap();
+        written("earlier\n");
+        assert_eq!(last_words(&log, 8), "", "what an earlier run said is not this one's");
+        written("earlier\nfirst\nthe cause\n");
+        assert_eq!(last_words(&log, 8), "; it said: the cause");
+        written("{\"level\":\"ERROR\",\"message\":\"a \\\"cause\\\"\"}\n");
+        assert_eq!(last_words(&log, 0), "; it said: a \"cause\"");
+        written(&"x".repeat(5_000));
+        assert!(last_words(&log, 0).len() < 1_100);
+        assert_eq!(last_words(&dir.path().join("gone"), 0), "");
     }
 
     #[tokio::test]
