@@ -226,11 +226,28 @@ impl Site {
     /// When it does not come up; the error holds what it said.
     pub async fn again(&mut self) -> Result<()> {
         self.stop().await?;
+        self.start()?;
+        self.ready().await
+    }
+
+    /// Starts the site, which must not run, and does not wait for anything.
+    ///
+    /// # Errors
+    /// When `palisade` cannot be started.
+    pub fn start(&mut self) -> Result<()> {
         let _not_there = std::fs::remove_file(self.ready_file());
         let log = File::options().create(true).append(true).open(self.folder.join("up.log"))?;
         let mut command = self.up_command();
         command.stdout(log.try_clone()?).stderr(log);
         self.up = Some(command.spawn().context("`palisade` is not built: cargo build --workspace --bins")?);
+        Ok(())
+    }
+
+    /// Waits until a site that was started is ready.
+    ///
+    /// # Errors
+    /// When it does not come up; the error holds what it said.
+    pub async fn ready(&mut self) -> Result<()> {
         let ready = wait_until(READY, async || self.ready_file().is_file() || self.has_ended()).await;
         if !ready || self.has_ended() {
             bail!("`palisade up` did not become ready:\n{}", self.said());
@@ -243,7 +260,7 @@ impl Site {
     ///
     /// # Errors
     /// When it comes up, or does not end.
-    pub async fn up_fails(&mut self) -> Result<(i32, String)> {
+    pub async fn up_fails(&self) -> Result<(i32, String)> {
         let path = self.folder.join("failed.log");
         let log = File::create(&path)?;
         let mut child = self.up_command().stdout(log.try_clone()?).stderr(log).spawn()?;

@@ -1,86 +1,67 @@
 //! kill -9 under load: nothing accepted is lost, nothing runs twice, nothing is counted twice.
 
-use anyhow::{Result, ensure};
-use api::data_plane::DataPlaneView;
-use api::execution::ExecutionView;
-use api::page::Page;
-use api::usage::UsageView;
-use std::time::Duration;
-use terms::ExecutionId;
-use trials::{Options, Site, signal, wait_until};
+use crate::faults::load::{Load, PATIENCE};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
+use trials::{Options, Site, is_full, wait_until};
 
-const WORKFLOW: &str = r"
-document: { dsl: '1.0.0', namespace: trial, name: slow, version: '1.0.0' }
-do:
-  - first: { set: { n: '${ .n + 1 }' } }
-  - pause: { wait: { milliseconds: 700 } }
-  - last: { set: { n: '${ .n + 1 }' } }
-";
-
-/// Executions in one trial.
-const LOAD: u64 = 40;
+/// Everything that runs for one tenant.
+const PROCESSES: [&str; 5] =
+    ["palisade", "palisade-control", "palisade-data", "palisade-meter", "palisade-node"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_data_plane_loses_no_execution_and_runs_none_twice() -> Result<()> {
-    let site = Site::up(Options { heartbeat_interval_ms: 300, ..Options::default() }).await?;
-    let started = load(&site).await?;
-    let Some(data_plane) = site.data_planes().first() else { anyhow::bail!("no data plane") };
-    signal(data_plane.pid, "KILL")?;
-    all_end_once(&site, &started).await
+async fn a_killed_control_plane_keeps_every_answer_that_it_gave() {
+    under_load(&["palisade-control", "palisade-control"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_sidecar_counts_nothing_twice() -> Result<()> {
-    let site = Site::up(Options { heartbeat_interval_ms: 300, ..Options::default() }).await?;
-    let started = load(&site).await?;
-    for _ in 0..3 {
-        let planes: Page<DataPlaneView> = site.api()?.get("/v1/data-planes").await?;
-        if let Some(pid) = planes.items.first().map(|d| d.sidecar_pid).filter(|pid| *pid > 0) {
-            signal(pid, "KILL")?;
-        }
-        tokio::time::sleep(Duration::from_millis(400)).await;
-    }
-    all_end_once(&site, &started).await
+async fn a_killed_node_takes_its_processes_along_and_the_next_one_brings_them_back() {
+    under_load(&["palisade-node"]).await;
 }
 
-async fn load(site: &Site) -> Result<Vec<ExecutionId>> {
-    site.api()?.apply("demo", WORKFLOW).await?;
-    let mut started = Vec::new();
-    for n in 0..LOAD {
-        let execution =
-            site.api()?.start("demo", "slow", &format!("{{\"n\":{n}}}"), &format!("load-{n}")).await?;
-        // The same key again starts nothing.
-        let again =
-            site.api()?.start("demo", "slow", &format!("{{\"n\":{n}}}"), &format!("load-{n}")).await?;
-        ensure!(again.id == execution.id, "one idempotency key started two executions");
-        started.push(execution.id);
-    }
-    Ok(started)
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_data_plane_loses_no_execution_and_runs_none_twice() {
+    under_load(&["palisade-data", "palisade-data"]).await;
 }
 
-/// Every execution completes, and the sidecars swear to each of them exactly once (and the demo's own one).
-async fn all_end_once(site: &Site, started: &[ExecutionId]) -> Result<()> {
-    for id in started {
-        let mut ended: ExecutionView = site.api()?.ended("demo", *id, 25_000).await?;
-        if !ended.state.is_final() {
-            ended = site.api()?.ended("demo", *id, 25_000).await?;
-        }
-        ensure!(ended.state.as_str() == "completed", "{id} is {}", ended.state.as_str());
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_sidecar_counts_nothing_twice() {
+    under_load(&["palisade-meter", "palisade-meter", "palisade-meter"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_dies_and_whenever_nothing_is_lost() {
+    if !is_full("random kills of all four processes") {
+        return;
     }
-    let expected = LOAD + 1;
-    let api = site.api()?;
-    let metered = wait_until(Duration::from_secs(30), || async {
-        let usage: Result<UsageView, _> = api.get("/v1/tenants/demo/usage").await;
-        usage.is_ok_and(|usage| usage.totals.executions == expected && usage.totals.outcomes == expected)
-    })
-    .await;
-    let usage: UsageView = site.api()?.get("/v1/tenants/demo/usage").await?;
-    ensure!(
-        metered,
-        "metered {} executions and {} outcomes, not {expected}",
-        usage.totals.executions,
-        usage.totals.outcomes
-    );
-    site.run(&["audit", "verify"])?;
-    Ok(())
+    // `up` gives up on a control plane or a node that dies a third time within a minute.
+    let (control, node, data, meter) =
+        ("palisade-control", "palisade-node", "palisade-data", "palisade-meter");
+    let kills = [control, control, node, node, data, data, data, data, meter, meter, meter, meter];
+    under_load(&in_random_order(&kills)).await;
+}
+
+/// Kills the processes one after the other, each while executions are in flight and heartbeats flow.
+async fn under_load(victims: &[&str]) {
+    let site = Site::up(Options { heartbeat_interval_ms: 300, ..Options::default() }).await.unwrap();
+    let load = Load::begin(&site).await;
+    for victim in victims {
+        load.more(10).await;
+        assert!(wait_until(PATIENCE, async || site.pid_of(victim).is_ok()).await, "{victim} does not run");
+        site.kill_and_wait_for_another(victim).await.unwrap();
+    }
+    load.more(10).await;
+    let answered = load.end().await;
+    answered.held(&site).await;
+    let names = || site.processes().into_iter().map(|process| process.name).collect::<Vec<_>>();
+    assert!(wait_until(PATIENCE, async || names() == PROCESSES).await, "{:?}", names());
+}
+
+fn in_random_order<'n>(names: &[&'n str]) -> Vec<&'n str> {
+    let random = RandomState::new();
+    let shuffled: BTreeMap<u64, &str> =
+        names.iter().enumerate().map(|(at, name)| (random.hash_one(at), *name)).collect();
+    let order = shuffled.into_values().collect();
+    eprintln!("killing {order:?}");
+    order
 }

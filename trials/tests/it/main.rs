@@ -6,6 +6,7 @@
 
 mod attacks;
 mod crash;
+mod faults;
 mod independent;
 mod newcomer;
 mod refusals;

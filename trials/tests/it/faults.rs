@@ -1,0 +1,9 @@
+//! Faults of the world around the system: a clear error or a wait, and nothing lost.
+
+mod conflicts;
+mod damage;
+mod full_disk;
+mod keys;
+pub(crate) mod load;
+mod mounts;
+mod unreachable;
