@@ -1,6 +1,7 @@
 //! Whole-system trials: the real binaries, started as a newcomer starts them, on loopback, driven from outside.
 
 mod api_client;
+mod clock;
 mod guard;
 mod processes;
 mod python;

@@ -1,5 +1,6 @@
 //! A site: `palisade up` in a folder of its own, stopped and removed at the end of the trial.
 
+use crate::clock::Clock;
 use crate::guard::Guard;
 use crate::{Api, Process, Raw, running_in, signal, wait_until};
 use anyhow::{Context as _, Result, bail};
@@ -43,6 +44,7 @@ pub struct Site {
     options: Options,
     up: Option<Child>,
     ready: Ready,
+    clock: Option<Clock>,
     /// Dropped last: it removes the folder.
     _guard: Guard,
 }
@@ -81,7 +83,7 @@ impl Site {
         let guard = Guard::new(&folder)?;
         // As root, each zone runs under a user id of its own, which has to get into its folder.
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o711))?;
-        Ok(Self { folder, options, up: None, ready: Ready::default(), _guard: guard })
+        Ok(Self { folder, options, up: None, ready: Ready::default(), clock: None, _guard: guard })
     }
 
     /// Starts a site in a fresh folder and waits until it is ready.
@@ -181,9 +183,14 @@ impl Site {
     /// A `palisade` command against this site.
     #[must_use]
     pub fn palisade(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program("palisade"));
-        command.arg("--state-dir").arg(self.state()).args(arguments);
-        command.current_dir(&self.folder).stdin(Stdio::null());
+        let mut command = self.command(&program("palisade"));
+        command.args(arguments);
+        command
+    }
+
+    fn command(&self, palisade: &Path) -> Command {
+        let mut command = Command::new(palisade);
+        command.arg("--state-dir").arg(self.state()).current_dir(&self.folder).stdin(Stdio::null());
         command
     }
 
@@ -204,11 +211,30 @@ impl Site {
         Ok(String::from_utf8(output.stdout)?)
     }
 
+    /// Sets the site's own clock to `shift_s` seconds from the system's. It has one if this was called before it was
+    /// started the first time. False if this machine has no C compiler, which a clock is made with.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn set_clock(&mut self, shift_s: i64) -> Result<bool> {
+        if self.clock.is_none() {
+            self.clock = Clock::make(self.folder.join("clock"))?;
+        }
+        self.clock.as_ref().map(|clock| clock.set(shift_s)).transpose().map(|set| set.is_some())
+    }
+
     /// The `palisade up` of this site, not started yet.
     #[must_use]
     pub fn up_command(&self) -> Command {
-        let mut command = self.palisade(&["up", "--ready-file"]);
-        command.arg(self.ready_file());
+        let mut command = match &self.clock {
+            None => self.palisade(&[]),
+            Some(clock) => {
+                let mut command = self.command(&clock.palisade());
+                command.env("LD_PRELOAD", clock.library());
+                command
+            }
+        };
+        command.args(["up", "--ready-file"]).arg(self.ready_file());
         if self.options.any_port {
             command.args(["--data-plane-port", "0", "--control-plane-addr", "127.0.0.1:0"]);
         }

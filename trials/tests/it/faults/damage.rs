@@ -2,6 +2,7 @@
 //! and neither goes unsaid.
 
 use super::load::{Answered, Load, PATIENCE, beats};
+use super::said::is_said;
 use api::execution::{ExecutionState, ExecutionView};
 use api::page::Page;
 use api::usage::UsageView;
@@ -9,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use trials::{Api, Options, Site, wait_until};
-use wire::event::{EventKind, SecurityEvent};
+use wire::event::EventKind;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_torn_end_of_a_journal_costs_nothing_that_was_told() {
@@ -133,16 +134,6 @@ fn flip_a_byte_in_the_middle(path: &Path) {
 
 fn length(file: &File) -> u64 {
     file.metadata().unwrap().len()
-}
-
-/// Waits for a security event to have been reported so many times.
-async fn is_said(api: &Api, kind: EventKind, reason: &str, times: usize) {
-    let count = async || {
-        let events: Vec<SecurityEvent> = api.all("/v1/events").await.unwrap();
-        events.iter().filter(|event| event.kind == kind && event.reason == reason).count()
-    };
-    let is_said = wait_until(PATIENCE, async || count().await >= times).await;
-    assert!(is_said, "{reason} was reported {} times, not {times}", count().await);
 }
 
 /// Counters were passed over, which is a question; nothing looks like a forgery, and metering goes on.
