@@ -324,6 +324,20 @@ impl Site {
         Ok(())
     }
 
+    /// Kills every process of the site, `palisade up` first, so that none of them has a last word.
+    ///
+    /// # Errors
+    /// When one of them stays.
+    pub async fn kill_everything(&mut self) -> Result<()> {
+        let all = self.processes();
+        self.kill_up()?;
+        all.iter().try_for_each(|process| signal(process.pid, "KILL"))?;
+        match wait_until(STOPPED, async || self.processes().is_empty()).await {
+            true => Ok(()),
+            false => bail!("still there: {:?}", self.processes()),
+        }
+    }
+
     /// Kills a process of the site and waits until another one of the same program runs.
     ///
     /// # Errors

@@ -30,6 +30,17 @@ async fn a_killed_sidecar_counts_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_site_whose_every_process_is_killed_goes_on_where_it_was() {
+    let mut site = Site::up(Options { heartbeat_interval_ms: 300, ..Options::default() }).await.unwrap();
+    let load = Load::begin(&site).await;
+    load.more(20).await;
+    let answered = load.end().await;
+    site.kill_everything().await.unwrap();
+    site.again().await.unwrap();
+    answered.held(&site).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whatever_dies_and_whenever_nothing_is_lost() {
     if !is_full("random kills of all four processes") {
         return;

@@ -3,6 +3,7 @@
 mod clock;
 mod conflicts;
 mod damage;
+mod files;
 mod full_disk;
 mod keys;
 pub(crate) mod load;

@@ -1,15 +1,19 @@
 //! Files that a crash tore or a disk spoilt: what was told is kept, what cannot be trusted is refused or counted,
 //! and neither goes unsaid.
 
+use super::files::{
+    append_garbage, cut_short, flip_byte, flip_byte_in_the_middle, heartbeats_in, metering_journal,
+    plan_journal,
+};
 use super::load::{Answered, Load, PATIENCE, beats};
 use super::said::is_said;
 use api::execution::{ExecutionState, ExecutionView};
 use api::page::Page;
 use api::usage::UsageView;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
-use trials::{Api, Options, Site, wait_until};
+use std::path::Path;
+use trials::{Api, Options, Site, signal, wait_until};
 use wire::event::EventKind;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,7 +38,7 @@ async fn a_plan_journal_that_was_spoilt_is_refused_until_it_is_restored() {
     let (mut site, answered) = stopped_under_load().await;
     let journal = plan_journal(&site);
     let backup = std::fs::read(&journal).unwrap();
-    flip_a_byte_in_the_middle(&journal);
+    flip_byte_in_the_middle(&journal);
     let spoilt = std::fs::read(&journal).unwrap();
 
     site.start().unwrap();
@@ -86,11 +90,36 @@ async fn admitted(site: &Site, expected: u64) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_metering_journal_that_was_spoilt_is_reported_and_counts_nothing_twice() {
     let (mut site, answered) = stopped_under_load().await;
-    flip_a_byte_in_the_middle(&metering_journal(&site));
+    flip_byte_in_the_middle(&metering_journal(&site));
     site.again().await.unwrap();
     let api = site.api().unwrap();
     is_said(&api, EventKind::JournalDamaged, "journal.middle", 1).await;
     answered.held(&site).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_that_was_spoilt_while_it_waited_is_missed_and_its_usage_is_not() {
+    let mut site = Site::up(Options { heartbeat_interval_ms: 300, ..Options::default() }).await.unwrap();
+    let load = Load::begin(&site).await;
+    load.more(20).await;
+    let answered = load.end().await;
+    let journal = metering_journal(&site);
+    let before = heartbeats_in(&journal).len();
+    signal(site.pid_of("palisade-control").unwrap(), "STOP").unwrap();
+    let waiting = wait_until(PATIENCE, async || heartbeats_in(&journal).len() > before + 5).await;
+    site.kill_everything().await.unwrap();
+    assert!(waiting, "the sidecar stopped swearing");
+
+    let beats_kept = heartbeats_in(&journal);
+    flip_byte(&journal, beats_kept[beats_kept.len() - 3] + 100);
+    site.again().await.unwrap();
+    let api = site.api().unwrap();
+    is_said(&api, EventKind::JournalDamaged, "journal.middle", 1).await;
+    is_said(&api, EventKind::HeartbeatGap, "gap", 1).await;
+    answered.are_whole(&site).await;
+    let arrived = beats(&api).await;
+    let missed = arrived.last().unwrap().sworn.counter - arrived.len() as u64;
+    assert_eq!(missed, 1, "the others arrived");
 }
 
 /// A site that was stopped while executions waited in its data plane.
@@ -101,39 +130,6 @@ async fn stopped_under_load() -> (Site, Answered) {
     let answered = load.end().await;
     site.stop().await.unwrap();
     (site, answered)
-}
-
-/// The newest segment of the data plane's journal.
-fn plan_journal(site: &Site) -> PathBuf {
-    let folder = site.state_of("data-").unwrap().join("journal");
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.extension().is_some_and(|is| is == "segment")).max().unwrap()
-}
-
-/// The sidecar's one file.
-fn metering_journal(site: &Site) -> PathBuf {
-    site.state_of("meter-").unwrap().join("metering.journal")
-}
-
-fn append_garbage(path: &Path) {
-    let file = OpenOptions::new().write(true).open(path).unwrap();
-    file.write_all_at(&[0xA5; 333], length(&file)).unwrap();
-}
-
-fn cut_short(path: &Path) {
-    let file = OpenOptions::new().write(true).open(path).unwrap();
-    file.set_len(length(&file) - 7).unwrap();
-}
-
-fn flip_a_byte_in_the_middle(path: &Path) {
-    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let (middle, mut byte) = (length(&file) / 2, [0]);
-    file.read_exact_at(&mut byte, middle).unwrap();
-    file.write_all_at(&[!byte[0]], middle).unwrap();
-}
-
-fn length(file: &File) -> u64 {
-    file.metadata().unwrap().len()
 }
 
 /// Counters were passed over, which is a question; nothing looks like a forgery, and metering goes on.

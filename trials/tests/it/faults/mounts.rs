@@ -10,7 +10,7 @@ use trials::{skipped, wait_until};
 /// A folder that nobody can write until this is dropped: for root, who may write anything, by its mount.
 pub(crate) struct ReadOnly(PathBuf);
 
-/// A disk of its own on a folder, which goes with its site.
+/// A disk of its own under a folder, which goes with its site.
 pub(crate) struct SmallDisk(PathBuf);
 
 // === impl ReadOnly ===
@@ -43,15 +43,21 @@ impl SmallDisk {
     /// More than a trial writes, besides the copies of programs that `up` makes where their folder is closed.
     const SIZE: &'static str = "1g";
 
-    /// None, said loudly, if this machine mounts nothing.
-    pub(crate) fn mount(on: &Path) -> Option<Self> {
-        std::fs::create_dir(on).ok()?;
-        let options = format!("size={},mode=0711", Self::SIZE);
-        let is_mounted = is_root() && mount(&["-t", "tmpfs", "-o", &options, "palisade-trial"], &[on]);
+    /// Puts a disk under `folder` with everything that is in it, while nothing runs there. None, said loudly, if
+    /// this machine mounts nothing.
+    pub(crate) fn under(folder: &Path, aside: &Path) -> Option<Self> {
+        let own = folder.metadata().ok()?;
+        let (mode, uid, gid) = (own.mode() & 0o777, own.uid(), own.gid());
+        std::fs::rename(folder, aside).ok()?;
+        std::fs::create_dir(folder).ok()?;
+        let options = format!("size={},mode={mode:o},uid={uid},gid={gid}", Self::SIZE);
+        let is_mounted = is_root()
+            && mount(&["-t", "tmpfs", "-o", &options, "palisade-trial"], &[folder])
+            && run("cp", &["-a"], &[&aside.join("."), folder]);
         if !is_mounted {
             skipped("a full disk", "only root can mount a disk to fill, and not everywhere");
         }
-        is_mounted.then(|| Self(on.to_owned()))
+        is_mounted.then(|| Self(folder.to_owned()))
     }
 
     /// Makes the disk as small as what is on it: the same as filling it, without writing a gigabyte.

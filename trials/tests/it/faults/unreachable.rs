@@ -1,8 +1,8 @@
 //! A control plane that does not answer: everything goes on without it, and arrives once it is back.
 
+use super::files::{heartbeats_in, metering_journal};
 use super::load::{PATIENCE, chain, usage_is_what_was_consumed};
 use api::execution::{ExecutionState, ExecutionView};
-use memchr::memmem;
 use terms::Timestamp;
 use trials::{Options, Site, signal, wait_until};
 
@@ -30,9 +30,10 @@ async fn what_happens_while_the_control_plane_hangs_arrives_whole_and_in_order()
     assert!(accepted.await, "no data plane took the plan");
 
     let control = site.pid_of("palisade-control").unwrap();
-    let made_before = heartbeats_made(&site);
+    let heartbeats_made = || heartbeats_in(&metering_journal(&site)).len();
+    let made_before = heartbeats_made();
     signal(control, "STOP").unwrap();
-    let spools = wait_until(PATIENCE, async || heartbeats_made(&site) >= made_before + MISSED).await;
+    let spools = wait_until(PATIENCE, async || heartbeats_made() >= made_before + MISSED).await;
     let back_at = now();
     signal(control, "CONT").unwrap();
     assert!(spools, "the sidecar stopped swearing");
@@ -50,12 +51,6 @@ async fn what_happens_while_the_control_plane_hangs_arrives_whole_and_in_order()
     let spooled = beats.iter().filter(|beat| beat.sworn.spooled && beat.stored.accepted).count();
     assert!(spooled >= MISSED - 1, "{spooled} of {MISSED} were marked as spooled and accepted");
     usage_is_what_was_consumed(&api).await;
-}
-
-/// How many heartbeats the sidecar's own file holds.
-fn heartbeats_made(site: &Site) -> usize {
-    let journal = std::fs::read(site.state_of("meter-").unwrap().join("metering.journal")).unwrap();
-    memmem::find_iter(&journal, br#"{"beat":"#).count()
 }
 
 fn now() -> Timestamp {
