@@ -290,7 +290,8 @@ impl Site {
         let path = self.folder.join("failed.log");
         let log = File::create(&path)?;
         let mut child = self.up_command().stdout(log.try_clone()?).stderr(log).spawn()?;
-        let ended = wait_until(READY, async || matches!(child.try_wait(), Ok(Some(_)))).await;
+        // `up` waits for a minute itself before it gives up on what it started.
+        let ended = wait_until(READY * 2, async || matches!(child.try_wait(), Ok(Some(_)))).await;
         let said = std::fs::read_to_string(&path)?;
         if !ended {
             child.kill()?;

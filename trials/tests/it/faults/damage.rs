@@ -13,7 +13,7 @@ use api::usage::UsageView;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use trials::{Api, Options, Site, signal, wait_until};
+use trials::{Api, Options, Site, is_full, signal, wait_until};
 use wire::event::EventKind;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,6 +54,23 @@ async fn a_plan_journal_that_was_spoilt_is_refused_until_it_is_restored() {
     OpenOptions::new().write(true).open(&journal).unwrap().write_all_at(&backup, 0).unwrap();
     site.ready().await.unwrap();
     answered.held(&site).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_up_whose_plan_journal_stays_spoilt_gives_up_and_repeats_the_cause() {
+    if !is_full("an `up` that gives up after a minute") {
+        return;
+    }
+    let (site, _) = stopped_under_load().await;
+    let journal = plan_journal(&site);
+    flip_byte_in_the_middle(&journal);
+    let (exit, said) = site.up_fails().await.unwrap();
+    assert_eq!(exit, 1, "{said}");
+    let path = journal.display().to_string();
+    for expected in ["error[not_ready]", "the journal is damaged at byte", &path, "restore", "next: "] {
+        assert!(said.contains(expected), "no `{expected}` in:\n{said}");
+    }
+    assert_eq!(site.processes(), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
