@@ -93,17 +93,6 @@ async fn nothing_that_a_lost_plan_journal_may_have_run_runs_again() {
     assert_eq!(admitted(&site, asked + 1).await, asked + 1, "something ran again");
 }
 
-/// How many executions the data plane has admitted, all journals together, once it is as many as expected.
-async fn admitted(site: &Site, expected: u64) -> u64 {
-    let api = site.api().unwrap();
-    let admitted = async || {
-        let usage: UsageView = api.get("/v1/tenants/demo/usage").await.unwrap();
-        usage.totals.executions
-    };
-    wait_until(PATIENCE, async || admitted().await >= expected).await;
-    admitted().await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_metering_journal_that_was_spoilt_is_reported_and_counts_nothing_twice() {
     let (mut site, answered) = stopped_under_load().await;
@@ -147,6 +136,17 @@ async fn stopped_under_load() -> (Site, Answered) {
     let answered = load.end().await;
     site.stop().await.unwrap();
     (site, answered)
+}
+
+/// How many executions the data plane has admitted, all journals together, once it is as many as expected.
+async fn admitted(site: &Site, expected: u64) -> u64 {
+    let api = site.api().unwrap();
+    let admitted = async || {
+        let usage: UsageView = api.get("/v1/tenants/demo/usage").await.unwrap();
+        usage.totals.executions
+    };
+    wait_until(PATIENCE, async || admitted().await >= expected).await;
+    admitted().await
 }
 
 /// Counters were passed over, which is a question; nothing looks like a forgery, and metering goes on.

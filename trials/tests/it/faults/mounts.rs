@@ -32,8 +32,8 @@ impl ReadOnly {
 
 impl Drop for ReadOnly {
     fn drop(&mut self) {
-        let is_undone = if is_root() { run("umount", &[], &[&self.0]) } else { set_mode(&self.0, 0o700) };
-        assert!(is_undone, "`{}` stays read-only", self.0.display());
+        // A folder that stays read-only shows itself in whatever comes next.
+        let _is_undone = if is_root() { run("umount", &[], &[&self.0]) } else { set_mode(&self.0, 0o700) };
     }
 }
 
@@ -46,18 +46,17 @@ impl SmallDisk {
     /// Puts a disk under `folder` with everything that is in it, while nothing runs there. None, said loudly, if
     /// this machine mounts nothing.
     pub(crate) fn under(folder: &Path, aside: &Path) -> Option<Self> {
-        let own = folder.metadata().ok()?;
+        let own = folder.metadata().unwrap();
         let (mode, uid, gid) = (own.mode() & 0o777, own.uid(), own.gid());
-        std::fs::rename(folder, aside).ok()?;
-        std::fs::create_dir(folder).ok()?;
         let options = format!("size={},mode={mode:o},uid={uid},gid={gid}", Self::SIZE);
-        let is_mounted = is_root()
-            && mount(&["-t", "tmpfs", "-o", &options, "palisade-trial"], &[folder])
-            && run("cp", &["-a"], &[&aside.join("."), folder]);
-        if !is_mounted {
+        std::fs::rename(folder, aside).unwrap();
+        std::fs::create_dir(folder).unwrap();
+        if !is_root() || !mount(&["-t", "tmpfs", "-o", &options, "palisade-trial"], &[folder]) {
             skipped("a full disk", "only root can mount a disk to fill, and not everywhere");
+            return None;
         }
-        is_mounted.then(|| Self(folder.to_owned()))
+        assert!(run("cp", &["-a"], &[&aside.join("."), folder]), "nothing was copied");
+        Some(Self(folder.to_owned()))
     }
 
     /// Makes the disk as small as what is on it: the same as filling it, without writing a gigabyte.
@@ -77,7 +76,7 @@ impl SmallDisk {
     }
 }
 
-pub(crate) fn is_root() -> bool {
+fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
