@@ -128,7 +128,7 @@ codes! {
     TooManyVersions = "too_many_versions", 409, "The workflow has as many versions as it can have",
         "Apply it under a new name.";
     InputInvalid = "input_invalid", 422, "The input is not strict JSON within bounds",
-        "Send JSON without duplicate names, at most 1 MiB and 64 levels deep.";
+        "Send JSON without duplicate names, at most 1 MiB and 63 levels deep.";
     LimitsInvalid = "limits_invalid", 422, "A limit is zero or over the platform's",
         "Ask for less, or leave the limits out.";
     PlanTooLarge = "plan_too_large", 422, "Workflow and input are too large for one plan",

@@ -10,10 +10,16 @@ use api::execution::{ExecutionView, IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_MAX, INPUT_
 use api::{Code, Problem};
 use axum::Json;
 use http::{HeaderMap, StatusCode};
+use serde_json::value::RawValue;
 use std::sync::Arc;
 use store::{Idempotency, NewExecution, WorkflowState};
 use terms::{Digest, ExecutionId, Permit, TenantRef};
+use wire::json::{self, Bounds};
 use wire::plan::{Limits, WorkflowVersion};
+
+/// Bounds of an input: in a plan it stands one level below the plan itself.
+const INPUT: Bounds =
+    Bounds { bytes: INPUT_MAX, depth: wire::plan::BOUNDS.depth - 1, nodes: wire::plan::BOUNDS.nodes };
 
 /// Starts an execution of a workflow's latest version.
 pub(crate) async fn start(
@@ -29,9 +35,7 @@ pub(crate) async fn start(
         return Ok((StatusCode::OK, Json(there)));
     }
     let StartExecution { workflow, input, limits } = body.value;
-    if input.get().len() > INPUT_MAX {
-        return Err(Code::InputInvalid.into());
-    }
+    let input = bounded(&input)?;
     let mut reader = ctx.app.store.read().await?;
     let row = reader.workflows().find(&permit, tenant.id, &workflow).await?;
     let row = row.ok_or_else(|| Problem::new(Code::NotFound).detail(format!("workflow `{workflow}`")))?;
@@ -45,7 +49,7 @@ pub(crate) async fn start(
         tenant: tenant.id,
         workflow: WorkflowVersion { id: row.id, name: row.name, version: row.latest },
         limits: limits_of(limits, ctx.app.config.limits)?,
-        input: input.get().as_bytes().to_vec(),
+        input,
         idempotency: Some(Idempotency { key, request_digest: body.digest }),
         created_at: ctx.now,
     };
@@ -84,6 +88,13 @@ async fn keep(
     }
 }
 
+/// An input that a plan can carry.
+fn bounded(input: &RawValue) -> Answer<Vec<u8>> {
+    let input = input.get().as_bytes();
+    json::check(input, &INPUT).map_err(|why| Problem::new(Code::InputInvalid).detail(why.to_string()))?;
+    Ok(input.to_vec())
+}
+
 /// The execution that this key started before, if it asked for the same.
 async fn replayed(
     ctx: &Ctx,
@@ -119,4 +130,19 @@ fn limits_of(asked: Option<Limits>, platform: Limits) -> Answer<Limits> {
         return Err(Problem::new(Code::LimitsInvalid).detail(detail).into());
     }
     Ok(asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_that_no_plan_could_carry_is_invalid() {
+        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        let input = |text: String| RawValue::from_string(text).unwrap();
+        assert_eq!(bounded(&input(nested(63))).unwrap(), nested(63).into_bytes());
+        for bad in [nested(64), format!("\"{}\"", "a".repeat(INPUT_MAX)), r#"{"a":1,"a":1}"#.to_owned()] {
+            assert_eq!(bounded(&input(bad)).unwrap_err().code(), "input_invalid");
+        }
+    }
 }
