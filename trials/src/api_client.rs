@@ -1,6 +1,6 @@
 //! The API as a client sees it: typed calls, and raw ones for what a client should not send.
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use api::execution::{ExecutionView, StartExecution};
 use api::page::Page;
 use api::tenant::{CreateTenant, TenantView};
@@ -14,10 +14,17 @@ use serde_json::value::RawValue;
 use serve::client::{CallError, Client, ClientOptions};
 use serve::tls::{self, Roots};
 use std::path::Path;
+use std::time::{Duration, Instant};
 use terms::{ExecutionId, Token};
 
 /// Most bytes of an answer.
 const ANSWER_MAX: usize = 8 << 20;
+
+/// How long an execution may take to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long one question waits for that.
+const WAIT_MS: u64 = 5_000;
 
 /// A client with the operator's token.
 #[derive(Clone)]
@@ -153,6 +160,23 @@ impl Api {
     /// Whatever goes wrong.
     pub async fn ended(&self, tenant: &str, id: ExecutionId, wait_ms: u64) -> Result<ExecutionView> {
         Ok(self.get(&format!("/v1/tenants/{tenant}/executions/{id}?wait_ms={wait_ms}")).await?)
+    }
+
+    /// Waits for an execution's end, however long the machine takes within a trial's patience.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn end_of(&self, tenant: &str, id: ExecutionId) -> Result<ExecutionView> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let execution = self.ended(tenant, id, WAIT_MS).await?;
+            if execution.state.is_final() {
+                return Ok(execution);
+            }
+            if Instant::now() >= until {
+                bail!("execution {id} is still {}", execution.state.as_str());
+            }
+        }
     }
 
     /// All items of a paged list.

@@ -49,15 +49,23 @@ impl Raw {
         Ok(Self { tls: tls::client_config(&roots, None)?, host, port, source })
     }
 
+    /// A new connection on which nothing was said yet.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn dial(&self) -> Result<TcpStream> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(self.source.into(), 0))?;
+        let to = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.port);
+        Ok(socket.connect(to).await?)
+    }
+
     /// A new connection, its handshake done.
     ///
     /// # Errors
     /// When nobody answers.
     pub async fn connect(&self) -> Result<TlsStream<TcpStream>> {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::new(self.source.into(), 0))?;
-        let to = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.port);
-        let stream = socket.connect(to).await?;
+        let stream = self.dial().await?;
         Ok(TlsConnector::from(Arc::clone(&self.tls)).connect(self.host.clone().try_into()?, stream).await?)
     }
 

@@ -126,6 +126,25 @@ impl Site {
         &self.ready.operator_token_file
     }
 
+    /// The operator's token, as a request carries it.
+    ///
+    /// # Errors
+    /// When its file cannot be read.
+    pub fn bearer(&self) -> Result<String> {
+        Ok(format!("Bearer {}", std::fs::read_to_string(self.token_file())?.trim()))
+    }
+
+    /// Where the control plane shows its metrics.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub fn metrics_url(&self) -> Result<String> {
+        let ready = std::fs::read(self.state().join("control/ready.json"))?;
+        let ready: serde_json::Value = serde_json::from_slice(&ready)?;
+        let url = ready.get("metrics_url").and_then(serde_json::Value::as_str);
+        Ok(url.context("the control plane names no metrics URL")?.to_owned())
+    }
+
     /// A client of the API with the operator's token. Each trial needs its own: connections end with the
     /// runtime that opened them.
     ///

@@ -5,9 +5,17 @@
 #![cfg(test)]
 
 mod attacks;
+mod contents;
 mod crash;
 mod faults;
 mod independent;
+mod lifecycle;
 mod newcomer;
+mod openssl;
 mod refusals;
+mod search;
+mod secrets;
 mod shared;
+mod tampered;
+mod tour;
+mod transport;
