@@ -8,6 +8,7 @@ mod attacks;
 mod contents;
 mod crash;
 mod faults;
+mod floods;
 mod independent;
 mod lifecycle;
 mod newcomer;
