@@ -145,11 +145,15 @@ async fn assert_its_folders_vanish(home: &Home<'_>) {
     if !is_full("the folders of a deleted tenant vanish") {
         return;
     }
-    let id = home.tenant.id.to_string();
-    let remains = || {
-        let files = crate::search::files_below(&home.site.state());
-        files.into_iter().filter(|path| path.display().to_string().contains(&id)).collect::<Vec<_>>()
+    let (id, state) = (home.tenant.id.to_string(), home.site.state());
+    let remains = || -> Vec<String> {
+        let folders =
+            [state.clone(), state.join("node/logs")].map(|folder| folder.read_dir().unwrap().flatten());
+        let names =
+            folders.into_iter().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.contains(&id)).collect()
     };
+    assert_ne!(remains(), [] as [String; 0], "removed before it was sure");
     let gone = wait_until(3 * SOON, async || remains().is_empty()).await;
     assert!(gone, "{:?}", remains());
 }
