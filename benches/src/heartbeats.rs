@@ -1,6 +1,6 @@
 //! Heartbeats accepted durably over HTTPS, in batches of 100.
 
-use crate::limits::per_second;
+use crate::limits::rate_of;
 use crate::report::{Reached, Report};
 use anyhow::{Context as _, Result, ensure};
 use api::enrolment::{Enrol, Enrolled, EnrolmentKind, IssueEnrolment, IssuedEnrolment};
@@ -120,7 +120,5 @@ fn raw_verify() -> Result<f64> {
     let (key, _) = SidecarKey::generate()?;
     let envelope: Envelope = key.sign(PAYLOAD_TYPE, &[0x20; 700])?;
     let public = EnvelopeKey::new(key.public_key())?;
-    Ok(per_second(|| {
-        drop(black_box(verify_envelope(&public, Unverified::new(envelope.clone()), PAYLOAD_TYPE)))
-    }))
+    Ok(rate_of(|| drop(black_box(verify_envelope(&public, Unverified::new(envelope.clone()), PAYLOAD_TYPE)))))
 }
