@@ -159,6 +159,8 @@ fn not_opened(error: OpenError, root_key_file: &Path) -> StartError {
         | OpenError::DiskFull
         | OpenError::Locked
         | OpenError::Unreachable(_)
+        | OpenError::UnverifiedServer(_)
+        | OpenError::OldTls(_)
         | OpenError::Url
         | OpenError::Database(_) => StartError::Open(error),
     }
