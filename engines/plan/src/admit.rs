@@ -144,12 +144,13 @@ impl Admission {
     pub fn admit(&mut self, ticket: Verified<Ticket>, now: Timestamp) -> Result<Admitted, Refusal> {
         let ticket = ticket.into_inner();
         self.check_known(&ticket)?;
-        if let Some(from) = self.issued_from.filter(|from| ticket.issued_at < *from) {
-            return Err(Refusal::IssuedBeforeRecovery(from));
-        }
+        // Expiry first: it is said also while a journal is younger than a token's life, and so can be checked then.
         let forgotten = self.forgotten_before.is_some_and(|before| is_forgettable(ticket.expires_at, before));
         if now >= ticket.expires_at || forgotten {
             return Err(Refusal::Expired(ticket.expires_at));
+        }
+        if let Some(from) = self.issued_from.filter(|from| ticket.issued_at < *from) {
+            return Err(Refusal::IssuedBeforeRecovery(from));
         }
         if now.plus_ms(SKEW_MS) < ticket.issued_at {
             return Err(Refusal::NotYetValid(ticket.issued_at));

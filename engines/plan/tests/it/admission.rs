@@ -56,6 +56,18 @@ fn after_the_journal_is_lost_older_tokens_are_refused() {
 }
 
 #[test]
+fn an_expired_token_is_refused_as_such_however_young_the_journal_is() {
+    let expiry = at(LIFETIME_S * 1_000);
+    for journal_since in [at(-1_000_000), at(0), at(1), expiry, expiry.plus_ms(1_000)] {
+        let mut admission = Admission::after_loss(journal_since, SKEW_MS);
+        for now in [expiry, expiry.plus_ms(1_000_000)] {
+            assert_eq!(admission.admit(ticket(1, 1, 1), now), Err(Refusal::Expired(expiry)));
+        }
+        assert_eq!(admission.remembered(), 0);
+    }
+}
+
+#[test]
 fn what_is_forgotten_is_not_admitted_again_even_if_the_clock_goes_back() {
     let mut admission = Admission::new();
     admission.admit(ticket(1, 1, 1), at(0)).unwrap();

@@ -12,7 +12,7 @@ use forge::{Attack, Forge};
 use notary::{KeyRecord, KeyState};
 use serde_json::Value;
 use store::{ExecState, Execution, LIMIT_MAX};
-use terms::{Digest, ExecutionId, TenantId, Timestamp};
+use terms::{Digest, ExecutionId, TenantId, Timestamp, TrustDomain};
 use token::TakenApart;
 use wire::plan::PlanBytes;
 use wire::plan_token::LIFETIME_S;
@@ -26,19 +26,35 @@ pub(super) async fn plan_1(app: &App) -> Looked {
         }
         None => canary(app).await?,
     };
-    let taken = TakenApart::new(&token).ok_or_else(|| NoMeans::new("the token is not a JWS"))?;
     let jwks = own::jwks(app, &app.config.public_url).await?;
-    Ok(Observation::PlanToken(PlanToken {
-        alg: taken.header_text("alg"),
-        typ: taken.header_text("typ"),
-        signature_ok: taken.is_signed_by(&jwks),
-        iss: seen(&app.config.public_url, taken.claim_text("iss")),
-        sub: seen(&tenant.to_string(), taken.claim_text("sub")),
-        aud: seen(&format!("spiffe://{}/tenant/{tenant}/data-plane", app.domain), taken.claim_text("aud")),
-        lifetime_s: taken.claim_number("exp").saturating_sub(taken.claim_number("iat")),
-        hash_len: hex::decode(taken.claim_text("plan_hash")).map_or(0, |hash| hash.len()),
-        hash: seen(&Digest::sha256(&bytes).to_string(), taken.claim_text("plan_hash")),
-    }))
+    let promised = Promised { issuer: &app.config.public_url, domain: &app.domain, tenant };
+    Ok(Observation::PlanToken(promised.beside(&token, &bytes, &jwks)?))
+}
+
+/// Whom a token must be from and for.
+struct Promised<'a> {
+    issuer: &'a str,
+    domain: &'a TrustDomain,
+    tenant: TenantId,
+}
+
+impl Promised<'_> {
+    /// What the token for `plan` says, beside what it must say.
+    fn beside(&self, token: &str, plan: &[u8], jwks: &Value) -> Result<PlanToken, NoMeans> {
+        let taken = TakenApart::new(token).ok_or_else(|| NoMeans::new("the token is not a JWS"))?;
+        let Self { issuer, domain, tenant } = self;
+        Ok(PlanToken {
+            alg: taken.header_text("alg"),
+            typ: taken.header_text("typ"),
+            signature_ok: taken.is_signed_by(jwks),
+            iss: seen(issuer, taken.claim_text("iss")),
+            sub: seen(&tenant.to_string(), taken.claim_text("sub")),
+            aud: seen(&format!("spiffe://{domain}/tenant/{tenant}/data-plane"), taken.claim_text("aud")),
+            lifetime_s: taken.claim_number("exp").saturating_sub(taken.claim_number("iat")),
+            hash_len: hex::decode(taken.claim_text("plan_hash")).map_or(0, |hash| hash.len()),
+            hash: seen(&Digest::sha256(plan).to_string(), taken.claim_text("plan_hash")),
+        })
+    }
 }
 
 /// The plan that an execution was sent with, byte for byte, under a new signature.
@@ -151,8 +167,7 @@ pub(super) async fn plan_3(app: &App) -> Looked {
         rows.push(row("valid", "ok", peer.post_raw(&token, bytes.as_slice()).await?.code()));
     }
     let forge = Forge::new(app, peer.plane().tenant).await?;
-    let journal_since = peer.ask(ExecutionId::mint(app.clock.now(), app.entropy()?)).await?.journal_since;
-    let attacks = forge.attacks(journal_since)?;
+    let attacks = forge.attacks()?;
     for attack in &attacks {
         let said = peer.post_raw(&attack.token, &attack.plan).await?;
         rows.push(row(attack.name, attack.expected, said.code()));

@@ -22,6 +22,9 @@ use wire::plan_token::{BYTES_MAX, LIFETIME_S, audience};
 /// How far ahead of its time a plan is sent: well over the skew between two planes, and soon over.
 const AHEAD_MS: i64 = 60_000;
 
+/// How long ago a plan expired: over the skew as well, or a data plane whose clock is behind would be right to take it.
+const BEHIND_MS: i64 = plan::SKEW_MS + 1_000;
+
 /// A workflow that does nothing, should a forged plan get through.
 const NOTHING: &str = r#"{"document":{"dsl":"1.0.0","namespace":"palisade","name":"probe","version":"1.0.0"},"do":[{"nothing":{"set":{}}}]}"#;
 
@@ -77,17 +80,10 @@ impl Forge {
         self.draft(issued_at, self.tenant, &self.issuer)
     }
 
-    /// Every attack of PLAN-3, each on an execution of its own, against a data plane whose journal began at
-    /// `journal_since`.
-    pub(super) fn attacks(&self, journal_since: Timestamp) -> Result<Vec<Attack>, NoMeans> {
-        let attacks = [
-            self.headers()?,
-            self.keys()?,
-            self.times(journal_since)?,
-            self.strangers()?,
-            self.flips()?,
-            self.shapes()?,
-        ];
+    /// Every attack of PLAN-3, each on an execution of its own.
+    pub(super) fn attacks(&self) -> Result<Vec<Attack>, NoMeans> {
+        let attacks =
+            [self.headers()?, self.keys()?, self.times()?, self.strangers()?, self.flips()?, self.shapes()?];
         Ok(attacks.into_iter().flatten().collect())
     }
 
@@ -145,17 +141,12 @@ impl Forge {
         Ok(vec![unknown, curve, shared.attack("hs256-with-public-key", "plan.wrong_algorithm", token)])
     }
 
-    /// While a journal is younger than a token's life, every expired token is older than the journal, and is refused for
-    /// that: it says nothing about expiry, so it goes by its own name.
-    fn times(&self, journal_since: Timestamp) -> Result<Vec<Attack>, NoMeans> {
-        let expired = self.now.plus_ms(-(LIFETIME_S + 1) * 1_000);
-        let (name, expected) = if expired < journal_since.plus_ms(plan::SKEW_MS) {
-            ("older-than-the-journal", "plan.issued_before_recovery")
-        } else {
-            ("expired", "plan.expired")
-        };
-        let rows =
-            [(name, expected, expired), ("not-yet-valid", "plan.not_yet_valid", self.now.plus_ms(AHEAD_MS))];
+    /// Both sides of a token's life, by any clock within the skew.
+    fn times(&self) -> Result<Vec<Attack>, NoMeans> {
+        let rows = [
+            ("expired", "plan.expired", self.now.plus_ms(-LIFETIME_S * 1_000 - BEHIND_MS)),
+            ("not-yet-valid", "plan.not_yet_valid", self.now.plus_ms(AHEAD_MS)),
+        ];
         let attack = |(name, expected, issued_at)| {
             let blank = self.blank(issued_at)?;
             let token = self.token(&self.header(), &blank.claims)?;
@@ -310,8 +301,10 @@ fn other_kid(kid: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Promised;
     use super::*;
-    use ::assurance::{PLAN_ROWS, RequiredRow};
+    use ::assurance::CheckOutcome::{self, Fail, Pass};
+    use ::assurance::{ControlId, Observation, PLAN_ROWS, RequiredRow};
     use notary::{Expected, KeySet, verify_plan};
     use plan::{Admission, Ticket};
     use std::collections::BTreeSet;
@@ -324,7 +317,7 @@ mod tests {
     fn each_attack_is_refused_by_our_own_rules_with_the_code_that_its_row_expects() {
         let (forge, jwks) = forge();
         for journal_since in [Timestamp::EPOCH, forge.now.plus_ms(-LIFETIME_S * 1_000), forge.now] {
-            for attack in forge.attacks(journal_since).unwrap() {
+            for attack in forge.attacks().unwrap() {
                 let mut admission = Admission::after_loss(journal_since, 0);
                 assert_eq!(gate(&forge, &jwks, &mut admission, &attack), attack.expected, "{}", attack.name);
             }
@@ -332,18 +325,8 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_token_that_is_older_than_the_journal_proves_nothing_about_expiry() {
-        let (forge, _) = forge();
-        let names = |since| forge.attacks(since).unwrap().iter().map(|a| a.name).collect::<Vec<_>>();
-        let young = names(forge.now.plus_ms(-LIFETIME_S * 1_000));
-        assert!(young.contains(&"older-than-the-journal") && !young.contains(&"expired"));
-        let old = names(forge.now.plus_ms(-(LIFETIME_S + 1) * 1_000 - plan::SKEW_MS));
-        assert!(old.contains(&"expired") && !old.contains(&"older-than-the-journal"));
-    }
-
-    #[test]
     fn there_is_an_attack_for_every_required_row_but_the_good_one() {
-        let attacks = forge().0.attacks(Timestamp::EPOCH).unwrap();
+        let attacks = forge().0.attacks().unwrap();
         let names: BTreeSet<_> = attacks.iter().map(|attack| attack.name).collect();
         let refused = PLAN_ROWS.iter().filter(|row| matches!(row, RequiredRow::Refused(_)));
         assert_eq!(names, refused.map(RequiredRow::name).collect());
@@ -363,6 +346,39 @@ mod tests {
         let other = forge.other_bytes(&good.plan).unwrap();
         assert_eq!(gate(&forge, &jwks, &mut admission, &other), other.expected);
         assert_eq!(gate(&forge, &jwks, &mut Admission::new(), &other), "ok", "only its id is wrong");
+    }
+
+    #[test]
+    fn a_token_of_ours_is_as_promised_and_each_forged_claim_is_red() {
+        let (forge, jwks) = forge();
+        let blank = forge.blank(forge.now).unwrap();
+        let token = forge.token(&forge.header(), &blank.claims).unwrap();
+        assert_eq!(plan_1(&forge, &token, &blank.plan, &jwks), Pass);
+        for (member, value) in [
+            ("iss", json!("https://example.com")),
+            ("sub", json!(TenantId::from_bytes([8; 16]))),
+            ("aud", json!("spiffe://palisade.internal/tenant/other/data-plane")),
+            ("exp", json!(forge.now.unix_s() + LIFETIME_S + 1)),
+            ("exp", json!(forge.now.unix_s())),
+            ("plan_hash", json!("00")),
+            ("plan_hash", json!(terms::Digest::sha256(b"another plan"))),
+        ] {
+            let mut claims = blank.claims.clone();
+            set(&mut claims, member, value);
+            let token = forge.token(&forge.header(), &claims).unwrap();
+            assert_eq!(plan_1(&forge, &token, &blank.plan, &jwks), Fail, "{member}");
+        }
+        assert_eq!(plan_1(&forge, &token, &blank.plan, &Jwks { keys: vec![] }), Fail, "an unserved key");
+        assert_eq!(plan_1(&forge, &token, b"another plan", &jwks), Fail, "another plan");
+        for attack in forge.headers().unwrap() {
+            assert_eq!(plan_1(&forge, &attack.token, &attack.plan, &jwks), Fail, "{}", attack.name);
+        }
+    }
+
+    fn plan_1(forge: &Forge, token: &str, plan: &[u8], jwks: &Jwks) -> CheckOutcome {
+        let promised = Promised { issuer: &forge.issuer, domain: &forge.domain, tenant: forge.tenant };
+        let seen = promised.beside(token, plan, &serde_json::to_value(jwks).unwrap()).unwrap();
+        ::assurance::judge(ControlId::Plan1, &Observation::PlanToken(seen)).outcome
     }
 
     /// A plan gate without a network.
