@@ -7,10 +7,11 @@ mod keys;
 
 use super::{Looked, NoMeans, sample};
 use crate::app::App;
-use crate::heartbeat::chain_of;
+use crate::heartbeat::{chain_of, is_sworn};
 use ::assurance::{Counting, HeartbeatSignature, Observation, Row, SidecarKey};
 use envelope::Opened;
 use history::{History, Reported};
+use notary::EnvelopeKey;
 use std::collections::BTreeSet;
 use store::{LIMIT_MAX, Page, SidecarRow, StoredBeat};
 use terms::{TenantId, Timestamp};
@@ -32,7 +33,8 @@ struct Metered {
     beats: Vec<StoredBeat>,
 }
 
-/// METER-1: the newest heartbeat, verified with raw Ed25519; and again with one bit of each part changed.
+/// METER-1: the newest heartbeat, verified with raw Ed25519; and one bit of each part changed, offered to what takes
+/// heartbeats.
 pub(super) async fn meter_1(app: &App) -> Looked {
     let metered = metered(app).await?;
     let beats = metered.iter().flat_map(|m| m.beats.iter().map(move |beat| (&m.sidecar, beat)));
@@ -40,7 +42,8 @@ pub(super) async fn meter_1(app: &App) -> Looked {
     let (sidecar, beat) = newest.ok_or_else(none_stored)?;
     let opened =
         Opened::new(&beat.envelope).ok_or_else(|| NoMeans::new("the newest heartbeat is no envelope"))?;
-    let (flips_tried, flips_accepted) = opened.flips(&sidecar.public_key);
+    let key = EnvelopeKey::new(sidecar.public_key).map_err(NoMeans::new)?;
+    let (flips_tried, flips_accepted) = opened.flips(|flipped| is_sworn(&key, flipped));
     Ok(Observation::HeartbeatSignature(HeartbeatSignature {
         length: opened.signature.len(),
         is_base64: opened.is_base64,

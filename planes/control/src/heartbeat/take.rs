@@ -55,6 +55,11 @@ async fn check_all(key: EnvelopeKey, envelopes: Vec<Envelope>) -> Answer<Vec<Che
     if is_short { Ok(check()) } else { tokio::task::spawn_blocking(check).await.map_err(Refusal::internal) }
 }
 
+/// Whether this plane would take the envelope for its sidecar's.
+pub(crate) fn is_sworn(key: &EnvelopeKey, envelope: Envelope) -> bool {
+    check(key, envelope).is_ok()
+}
+
 fn check(key: &EnvelopeKey, envelope: Envelope) -> Checked {
     let bytes = serde_json::to_vec(&envelope).map_err(|_| "heartbeat.malformed")?;
     let payload =
