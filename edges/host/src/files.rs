@@ -191,7 +191,7 @@ pub fn is_writable(dir: &Path) -> bool {
     rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
-fn open_plain(path: &Path, how: OFlags) -> Result<(OwnedFd, Stat), FileError> {
+pub(crate) fn open_plain(path: &Path, how: OFlags) -> Result<(OwnedFd, Stat), FileError> {
     // Without NONBLOCK, opening a pipe that somebody left here would wait for ever.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | how;
     let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| system("read", path, e.into()))?;

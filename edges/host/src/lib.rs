@@ -11,5 +11,6 @@ mod lock;
 pub mod logs;
 pub mod peer;
 pub mod process;
+pub mod secrets;
 pub mod signals;
 pub mod usage;

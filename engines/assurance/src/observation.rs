@@ -234,6 +234,12 @@ pub struct SecretSearch {
     pub secrets_sought: u64,
     /// Bytes of logs, output and stored text that were searched.
     pub bytes_searched: u64,
+    /// Hosts that their node has searched.
+    pub hosts_searched: u64,
+    /// Tenants whose zones, data plane and sidecar, were searched.
+    pub tenants_searched: u64,
+    /// Zones that nobody has searched, and files that could not be read whole.
+    pub unread: Vec<String>,
     /// Where one was found; never the secret itself.
     pub found_in: Vec<String>,
 }

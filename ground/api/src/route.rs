@@ -13,7 +13,7 @@ use crate::execution::{
 use crate::heartbeat::{DeliverHeartbeats, HeartbeatReceipts, HeartbeatView, SidecarView};
 use crate::key::Keys;
 use crate::page::{Page, PageQuery};
-use crate::placement::{Placements, ReportPlacements};
+use crate::placement::{HostSearch, Placements, ReportPlacements};
 use crate::tenant::{CreateTenant, SuspendTenant, TenantView};
 use crate::usage::{UsageQuery, UsageView};
 use crate::workflow::{AppliedWorkflow, ApplyWorkflow, WorkflowView};
@@ -134,6 +134,7 @@ routes! {
 
     placements: get "/v1/placements", permit(Action::ReadPlacement), NONE, NONE => 200 some::<Placements>(), "Says which data planes the calling node has to run.";
     report_placements: post "/v1/placements/report", permit(Action::ReportPlacement), NONE, some::<ReportPlacements>() => 204 NONE, "Reports what the calling node runs.";
+    report_search: post "/v1/placements/search", permit(Action::ReportPlacement), NONE, some::<HostSearch>() => 204 NONE, "Reports what the calling node found when it searched its host for secrets in logs.";
     list_data_planes: get "/v1/data-planes", permit(Action::ReadTenant), some::<PageQuery>(), NONE => 200 some::<Page<DataPlaneView>>(), "Lists data planes.";
 
     list_keys: get "/v1/keys", permit(Action::ReadKey), NONE, NONE => 200 some::<Keys>(), "Lists plan-signing keys.";

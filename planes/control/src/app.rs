@@ -4,6 +4,7 @@ use crate::caller::Operators;
 use crate::config::Config;
 use crate::delivery::Dispatcher;
 use crate::endings::Endings;
+use crate::host_search::HostSearches;
 use crate::identity::PlatformIdentity;
 use crate::key_ring::Signers;
 use crate::metrics::ControlMetrics;
@@ -32,6 +33,7 @@ pub(crate) struct App {
     pub(crate) rates: Rates,
     pub(crate) sampler: Sampler,
     pub(crate) metrics: ControlMetrics,
+    pub(crate) host_searches: HostSearches,
     /// One run of control checks at a time.
     pub(crate) probing: tokio::sync::Mutex<()>,
 }

@@ -20,6 +20,7 @@ mod execution;
 mod gate;
 mod health;
 mod heartbeat;
+mod host_search;
 mod identity;
 mod key;
 mod key_ring;

@@ -3,7 +3,9 @@
 use crate::body::Strict;
 use crate::ctx::Ctx;
 use crate::refusal::Answer;
-use api::placement::{PLACEMENTS_MAX, Placement, Placements, ReportPlacements};
+use api::placement::{
+    HostSearch, PLACE_BYTES_MAX, PLACEMENTS_MAX, PLACES_MAX, Placement, Placements, ReportPlacements,
+};
 use api::{Code, Problem};
 use axum::Json;
 use http::StatusCode;
@@ -33,7 +35,7 @@ pub(crate) async fn show(ctx: Ctx) -> Answer<Json<Placements>> {
         );
         placements.truncate(PLACEMENTS_MAX);
     }
-    Ok(Json(Placements { placements }))
+    Ok(Json(Placements { placements, search_asked_at: ctx.app.host_searches.asked_at() }))
 }
 
 /// Takes what the calling node runs.
@@ -74,6 +76,21 @@ pub(crate) async fn report(ctx: Ctx, body: Strict<ReportPlacements>) -> Answer<S
         })
         .await?;
     ctx.app.dispatcher.wake();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Takes what the calling node found in the logs on its host.
+pub(crate) async fn search(ctx: Ctx, body: Strict<HostSearch>) -> Answer<StatusCode> {
+    ctx.platform()?;
+    let node = node(&ctx).await?;
+    let search = body.value;
+    let fits = |places: &[String]| {
+        places.len() <= PLACES_MAX && places.iter().all(|place| place.len() <= PLACE_BYTES_MAX)
+    };
+    if search.tenants.len() > PLACEMENTS_MAX || !fits(&search.unread) || !fits(&search.found_in) {
+        return Err(Problem::new(Code::BodyTooLarge).detail("more tenants or places than a host has").into());
+    }
+    ctx.app.host_searches.answer(node, search);
     Ok(StatusCode::NO_CONTENT)
 }
 

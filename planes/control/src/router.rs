@@ -96,6 +96,7 @@ fn reports(name: &str, filter: MethodFilter) -> Option<Routed> {
         "renew_certificate" => on(filter, enrolment::renew),
         "placements" => on(filter, placement::show),
         "report_placements" => on(filter, placement::report),
+        "report_search" => on(filter, placement::search),
         "list_data_planes" => on(filter, data_plane::list),
         _ => return None,
     })

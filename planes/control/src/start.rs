@@ -5,6 +5,7 @@ use crate::caller::{OperatorToken, Operators};
 use crate::config::{Config, ConfigFault};
 use crate::delivery::Dispatcher;
 use crate::endings::Endings;
+use crate::host_search::HostSearches;
 use crate::identity::{IdentityError, PlatformIdentity};
 use crate::key_ring::{RingError, Signers};
 use crate::metrics::ControlMetrics;
@@ -140,6 +141,7 @@ async fn open(config: Config, domain: TrustDomain, metrics: &Metrics) -> Result<
         endings: Endings::default(),
         sampler: Sampler::default(),
         metrics: control_metrics,
+        host_searches: HostSearches::new(),
         probing: tokio::sync::Mutex::new(()),
     })
 }

@@ -69,9 +69,9 @@ impl Folders {
         let first = config.uid_base.saturating_add(slot.slot.saturating_mul(2));
         let uid = |uid: u32| host::process::is_root().then_some(uid);
         Self {
-            data: folder("data"),
-            meter: folder("meter"),
-            run: folder("run"),
+            data: folder(DATA),
+            meter: folder(METER),
+            run: folder(RUN),
             logs: config.state_dir.join("node").join(LOGS),
             tenant,
             data_uid: uid(first),
@@ -156,8 +156,8 @@ impl Folders {
     /// the node, as root, would then write for it.
     pub(crate) fn log(&self, role: Role) -> PathBuf {
         let part = match role {
-            Role::DataPlane => "data",
-            Role::Sidecar => "meter",
+            Role::DataPlane => DATA,
+            Role::Sidecar => METER,
         };
         self.logs.join(format!("{part}-{}.log", self.tenant))
     }
@@ -179,6 +179,24 @@ impl Folders {
         Ok(())
     }
 }
+
+/// Whether a folder of the state directory is one of a tenant's.
+pub(crate) fn is_zone(name: &str) -> bool {
+    [DATA, METER, RUN].iter().any(|part| tenant_of(name, part).is_some())
+}
+
+/// The tenant whose data plane a folder of the state directory belongs to.
+pub(crate) fn tenant_of_data(name: &str) -> Option<TenantId> {
+    tenant_of(name, DATA)
+}
+
+fn tenant_of(name: &str, part: &str) -> Option<TenantId> {
+    name.strip_prefix(part)?.strip_prefix('-')?.parse().ok()
+}
+
+const DATA: &str = "data";
+const METER: &str = "meter";
+const RUN: &str = "run";
 
 /// The folder of logs in the node's folder.
 pub(crate) const LOGS: &str = "logs";

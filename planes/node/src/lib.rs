@@ -7,6 +7,7 @@ mod folders;
 mod known;
 mod process;
 pub mod run;
+mod search;
 pub mod supervise;
 mod uplink;
 

@@ -4,6 +4,7 @@ use crate::config::{NodeConfig, OutOfBounds};
 use crate::folders::{Folders, LOGS};
 use crate::known::{Known, KnownError};
 use crate::process::{self, News, Order};
+use crate::search::Searches;
 use crate::supervise::{Action, Ended, Role, Supervisor};
 use crate::uplink::{Polls, Reports};
 use api::placement::Placements;
@@ -109,6 +110,7 @@ struct Node {
     tell: mpsc::UnboundedSender<News>,
     polls: Polls,
     reports: Reports,
+    searches: Searches,
     events: Courier,
     begun: Instant,
     /// Whether the last question went unanswered, so that it is told once.
@@ -123,6 +125,7 @@ impl Node {
             supervisor: Supervisor::new(known.tenants(id)),
             polls: Polls::new(control_plane.clone(), config.poll_ms),
             reports: Reports::new(control_plane.clone()),
+            searches: Searches::new(control_plane.clone(), config.state_dir.clone()),
             events: Courier::new(outbox, control_plane.clone()),
             control_plane: control_plane.clone(),
             config: Arc::new(config),
@@ -153,6 +156,7 @@ impl Node {
                 Some(news) = self.news.recv() => self.hear(news),
                 answer = self.polls.answer() => self.place(answer),
                 () = self.reports.tell(&running) => {}
+                () = self.searches.carry() => {}
                 () = self.events.carry(|| self.clock.now()) => {}
                 _ = looks.tick() => {}
             }
@@ -163,6 +167,9 @@ impl Node {
         match answer {
             Ok(answer) => {
                 self.supervisor.place(&answer.placements, self.now());
+                if let Some(asked_at) = answer.search_asked_at {
+                    self.searches.wanted(asked_at);
+                }
                 self.deaf = false;
             }
             Err(error) => {

@@ -64,6 +64,12 @@ impl Facts {
         self.check(name, count, count == 0, "0");
     }
 
+    /// Notes what could not be looked at: the rest may be good, and is not enough.
+    pub(super) fn untried(&mut self, name: &str, what: impl Display) {
+        self.facts.push((name.to_owned(), what.to_string()));
+        self.untried = true;
+    }
+
     /// Notes every try. Each must have come back as expected, each required one must be there, and good and bad
     /// ones must not be taken for each other.
     pub(super) fn rows(&mut self, rows: &[Row], required: &[RequiredRow]) {
@@ -76,8 +82,7 @@ impl Facts {
         }
         let tried = |required: &&RequiredRow| rows.iter().any(|row| row.name == required.name());
         for untried in required.iter().filter(|required| !tried(required)) {
-            self.facts.push((untried.name().to_owned(), "not tried".to_owned()));
-            self.untried = true;
+            self.untried(untried.name(), "not tried");
         }
     }
 

@@ -19,6 +19,11 @@ pub const INPUT_ROWS: [RequiredRow; 8] = [
 pub(super) fn secrets(search: &SecretSearch, facts: &mut Facts) {
     facts.some("secrets sought", search.secrets_sought);
     facts.some("bytes searched", search.bytes_searched);
+    facts.check("hosts searched", search.hosts_searched, true, "");
+    facts.check("tenants searched", search.tenants_searched, true, "");
+    for place in &search.unread {
+        facts.untried("not searched", place);
+    }
     facts.none("places with a secret", search.found_in.len() as u64);
     for place in &search.found_in {
         facts.check("found in", place, false, "without secrets");
@@ -40,10 +45,17 @@ mod tests {
 
     #[test]
     fn a_search_that_finds_nothing_passes_and_each_part_can_break_it() {
-        let good = SecretSearch { secrets_sought: 4, bytes_searched: 10_000, found_in: vec![] };
+        let good = SecretSearch {
+            secrets_sought: 4,
+            bytes_searched: 10_000,
+            hosts_searched: 1,
+            tenants_searched: 2,
+            unread: vec![],
+            found_in: vec![],
+        };
         assert_each_breaks(
             Ops2,
-            good,
+            good.clone(),
             Observation::Secrets,
             &[
                 |s| s.secrets_sought = 0,
@@ -51,6 +63,10 @@ mod tests {
                 |s| s.found_in.push("control.log".to_owned()),
             ],
         );
+        let unread = SecretSearch { unread: vec!["log".to_owned()], ..good };
+        assert_eq!(outcome(Ops2, Observation::Secrets(unread.clone())), NotRun);
+        let found = SecretSearch { found_in: vec!["log".to_owned()], ..unread };
+        assert_eq!(outcome(Ops2, Observation::Secrets(found)), Fail);
     }
 
     #[test]
