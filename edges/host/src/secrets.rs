@@ -5,8 +5,10 @@
 use crate::files::{self, FileError};
 use memchr::memmem::{Finder, find_iter};
 use rustix::fs::OFlags;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -126,6 +128,15 @@ impl Wanted {
     /// Links are not followed: what they lead to lies elsewhere.
     pub fn look_in_folder(&self, folder: &Path, keep_out: &[&Path], search: &mut Search) {
         self.look_below(folder, DEPTH_MAX, keep_out, search);
+    }
+
+    /// Looks in what this process was started with, which other users may see: its arguments and environment.
+    pub fn look_in_own_start(&self, search: &mut Search) {
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        self.look("own arguments", arguments.join(OsStr::new(" ")).as_bytes(), search);
+        let variables = std::env::vars_os().map(|(name, value)| [name, value].join(OsStr::new("=")));
+        let variables: Vec<OsString> = variables.collect();
+        self.look("own environment", variables.join(OsStr::new(" ")).as_bytes(), search);
     }
 
     /// Looks in this process's own log: the file that its stderr goes to. A log that goes elsewhere, to a terminal

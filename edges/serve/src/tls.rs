@@ -4,12 +4,14 @@ mod failure;
 mod identity;
 pub mod probe;
 mod roots;
+mod shown;
 mod workload;
 
 pub use failure::failure_reason;
 pub(crate) use failure::{certificate_alert, is_no_tls13, rustls_error};
 pub use identity::Identity;
 pub use roots::Roots;
+pub use shown::shown_until;
 pub use workload::WrongWorkload;
 
 use rustls::client::Resumption;

@@ -19,6 +19,9 @@ const DAY_MS: i64 = 24 * 3_600_000;
 /// Most bytes of a PEM file.
 const PEM_MAX: usize = 64 * 1024;
 
+/// The server's certificate, as alarms name it.
+pub(crate) const SERVER: &str = "certificate/server";
+
 const AUTHORITY_CERTIFICATE: &str = "authority.certificate";
 const AUTHORITY_KEY: &str = "authority.key";
 
@@ -98,7 +101,7 @@ impl PlatformIdentity {
     pub(crate) fn ends(&self) -> [(&'static str, Option<Timestamp>); 3] {
         [
             ("certificate/authority", Some(self.authority.not_after())),
-            ("certificate/server", self.server.not_after()),
+            (SERVER, self.server.not_after()),
             ("certificate/client", self.client.not_after()),
         ]
     }

@@ -78,6 +78,7 @@ fn search(state_dir: &Path, asked_at: Timestamp) -> HostSearch {
     for zone in &zones {
         wanted.look_in_folder(&state_dir.join(zone), &[], &mut found);
     }
+    wanted.look_in_own_start(&mut found);
     wanted.look_in_own_log(&mut found);
     let tenants = zones.iter().filter_map(|zone| tenant_of_data(zone)).take(PLACEMENTS_MAX);
     HostSearch {

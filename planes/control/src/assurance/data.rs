@@ -1,12 +1,12 @@
 //! DATA-1 and DATA-7: the database as it lies on its medium, and what listeners say to a scanner.
 
+use super::own::Target;
 use super::{Looked, NoMeans, own, sample};
 use crate::app::App;
 use ::assurance::{Database, DatabaseFile, DatabaseServer, Listener, Observation};
 use memchr::memmem::Finder;
 use serve::tls::probe;
 use std::io::Read as _;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use store::{DATA_MAP, Protection};
 
@@ -156,14 +156,9 @@ fn search_files(files: &[PathBuf], canaries: &[Vec<u8>]) -> Result<(u64, u64), N
 
 /// DATA-7: every listener, offered old versions and suites in the wrong order.
 pub(super) async fn data_7(app: &App) -> Looked {
-    let own = own::listeners(app)?;
-    let mut targets = vec![("api".to_owned(), own.api), ("metrics".to_owned(), own.metrics)];
-    for plane in sample::data_planes(app).await? {
-        let addr = address(&plane.url).ok_or_else(|| NoMeans(format!("`{}` is no address", plane.url)))?;
-        targets.push((format!("data plane of {}", plane.tenant), addr));
-    }
+    let targets = own::all_listeners(app).await?;
     let mut listeners = Vec::with_capacity(targets.len());
-    for (name, addr) in targets {
+    for Target { name, addr, .. } in targets {
         let offered = probe::offered(addr).await.map_err(|error| NoMeans(format!("{name}: {error}")))?;
         let owned = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect();
         listeners.push(Listener {
@@ -174,11 +169,6 @@ pub(super) async fn data_7(app: &App) -> Looked {
         });
     }
     Ok(Observation::Listeners(listeners))
-}
-
-/// The address in a data plane's URL, which its node reported by number.
-fn address(url: &str) -> Option<SocketAddr> {
-    url.strip_prefix("https://")?.trim_end_matches('/').parse().ok()
 }
 
 #[cfg(test)]
@@ -212,11 +202,5 @@ mod tests {
         write(&path, [9; 64]).unwrap();
         assert_ne!(head(&path).unwrap(), PLAINTEXT_MAGIC);
         assert!(head(&dir.path().join("absent")).is_err());
-    }
-
-    #[test]
-    fn a_data_plane_is_scanned_where_its_url_says() {
-        assert_eq!(address("https://127.0.0.1:5678"), Some(SocketAddr::from(([127, 0, 0, 1], 5_678))));
-        assert_eq!((address("https://host:1"), address("http://127.0.0.1:1")), (None, None));
     }
 }

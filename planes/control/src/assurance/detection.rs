@@ -1,10 +1,12 @@
 //! DET-4: every certificate is renewed in time, or an alarm says that it was not.
 
-use super::{Looked, NoMeans, sample};
+use super::own::Target;
+use super::{Looked, NoMeans, own, sample};
 use crate::app::App;
 use crate::certificate;
 use crate::identity::CERTIFICATE_MS;
 use ::assurance::{CertificateWatch, Observation, Row, WatchedCertificate};
+use serve::tls;
 use std::collections::BTreeSet;
 use store::{AlarmState, LIMIT_MAX, Page};
 use terms::Timestamp;
@@ -18,7 +20,8 @@ const HORIZON_MS: i64 = 100 * 365 * 24 * 3_600_000;
 /// Most pages of alarms that are searched for open ones.
 const PAGES_MAX: usize = 10;
 
-/// DET-4: the certificates in use against the open alarms, and the watch with its clock moved.
+/// DET-4: the certificates on record and those that listeners show against the open alarms, and the watch with its
+/// clock moved.
 pub(super) async fn det_4(app: &App) -> Looked {
     let now = app.clock.now();
     let permit = sample::permit(app)?;
@@ -28,21 +31,38 @@ pub(super) async fn det_4(app: &App) -> Looked {
         let renew_by = certificate::alarm_at(certificate.not_before, certificate.not_after);
         (format!("certificate/{}", certificate.spiffe), renew_by, certificate.not_after)
     });
-    let own = app.identity.ends().into_iter().filter_map(|(subject, end)| {
+    let ours = app.identity.ends().into_iter().filter_map(|(subject, end)| {
         let end = end?;
         Some((subject.to_owned(), certificate::alarm_at(begin(end, now), end), end))
     });
-    let certificates = workloads.chain(own).map(|(subject, renew_by, expires_at)| WatchedCertificate {
+    let certificates = workloads.chain(ours).map(|(subject, renew_by, expires_at)| WatchedCertificate {
         alarmed: alarmed.contains(&subject),
         renew_by: renew_by.plus_ms(GRACE_MS),
         expires_at,
         subject,
     });
-    Ok(Observation::Certificates(CertificateWatch {
-        now,
-        certificates: certificates.collect(),
-        drill: drill(now),
-    }))
+    let mut certificates: Vec<WatchedCertificate> = certificates.collect();
+    certificates.extend(shown(app, now, &alarmed).await?);
+    Ok(Observation::Certificates(CertificateWatch { now, certificates, drill: drill(now) }))
+}
+
+/// What listeners show to whoever calls. A certificate that was renewed on record alone still ends.
+async fn shown(
+    app: &App,
+    now: Timestamp,
+    alarmed: &BTreeSet<String>,
+) -> Result<Vec<WatchedCertificate>, NoMeans> {
+    let mut shown = Vec::new();
+    for Target { name, addr, certificate } in own::all_listeners(app).await? {
+        let end = tls::shown_until(addr).await.map_err(|error| NoMeans(format!("{name}: {error}")))?;
+        shown.push(WatchedCertificate {
+            subject: format!("shown by {name}"),
+            renew_by: certificate::alarm_at(begin(end, now), end).plus_ms(GRACE_MS),
+            expires_at: end,
+            alarmed: alarmed.contains(&certificate),
+        });
+    }
+    Ok(shown)
 }
 
 /// When a certificate of which only the end is known began, at the latest.

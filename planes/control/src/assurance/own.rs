@@ -1,7 +1,8 @@
-//! The control plane's own listeners, found and called from outside like anybody would.
+//! Listeners, found and called from outside like anybody would: the control plane's own, and those of data planes.
 
-use super::NoMeans;
+use super::{NoMeans, sample};
 use crate::app::App;
+use crate::identity;
 use bytes::Bytes;
 use host::files;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -31,6 +32,14 @@ pub(super) struct Listeners {
     pub(super) metrics: SocketAddr,
 }
 
+/// One listener of the platform.
+pub(super) struct Target {
+    pub(super) name: String,
+    pub(super) addr: SocketAddr,
+    /// The certificate that it shows, as alarms name it.
+    pub(super) certificate: String,
+}
+
 /// The API, over TLS.
 pub(super) struct OwnApi {
     client: Client,
@@ -56,6 +65,29 @@ struct Ready {
 pub(super) fn listeners(app: &App) -> Result<Listeners, NoMeans> {
     let text = files::read_bounded(&app.config.file("ready.json"), FILE_MAX).map_err(NoMeans::new)?;
     read_ready(&text).ok_or_else(|| NoMeans::new("`ready.json` does not say where the listeners are"))
+}
+
+/// Every listener: the control plane's two, and that of each active tenant's data plane.
+pub(super) async fn all_listeners(app: &App) -> Result<Vec<Target>, NoMeans> {
+    let own = listeners(app)?;
+    let mut targets: Vec<Target> = [("api", own.api), ("metrics", own.metrics)]
+        .map(|(name, addr)| {
+            let (name, certificate) = (name.to_owned(), identity::SERVER.to_owned());
+            Target { name, addr, certificate }
+        })
+        .into();
+    for plane in sample::data_planes(app).await? {
+        let addr = address(&plane.url).ok_or_else(|| NoMeans(format!("`{}` is no address", plane.url)))?;
+        let spiffe = SpiffeId::new(app.domain.clone(), Workload::DataPlane(plane.tenant));
+        let name = format!("data plane of {}", plane.tenant);
+        targets.push(Target { name, addr, certificate: format!("certificate/{spiffe}") });
+    }
+    Ok(targets)
+}
+
+/// The address in a data plane's URL, which its node reported by number.
+fn address(url: &str) -> Option<SocketAddr> {
+    url.strip_prefix("https://")?.trim_end_matches('/').parse().ok()
 }
 
 fn read_ready(text: &[u8]) -> Option<Listeners> {
@@ -144,6 +176,12 @@ mod tests {
         let expected =
             Listeners { api: "127.0.0.1:8443".parse().unwrap(), metrics: "[::1]:9".parse().unwrap() };
         assert_eq!(read_ready(text.as_bytes()), Some(expected));
+    }
+
+    #[test]
+    fn a_data_plane_is_found_where_its_url_says() {
+        assert_eq!(address("https://127.0.0.1:5678"), Some(SocketAddr::from(([127, 0, 0, 1], 5_678))));
+        assert_eq!((address("https://host:1"), address("http://127.0.0.1:1")), (None, None));
     }
 
     #[test]

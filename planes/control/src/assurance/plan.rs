@@ -24,7 +24,7 @@ pub(super) async fn plan_1(app: &App) -> Looked {
             let (bytes, token) = evidence(app, &execution).await?;
             (execution.tenant, bytes.into_bytes(), token)
         }
-        None => canary(app).await?,
+        None => canary(app)?,
     };
     let jwks = own::jwks(app, &app.config.public_url).await?;
     let promised = Promised { issuer: &app.config.public_url, domain: &app.domain, tenant };
@@ -71,11 +71,10 @@ fn seen(expected: &str, actual: String) -> Seen {
 }
 
 /// A plan that no data plane is sent: signed as all are, of a tenant that is not there.
-async fn canary(app: &App) -> Result<(TenantId, Vec<u8>, String), NoMeans> {
+fn canary(app: &App) -> Result<(TenantId, Vec<u8>, String), NoMeans> {
     let now = app.clock.now();
     let tenant = TenantId::mint(now, app.entropy()?);
-    let forge = Forge::new(app, tenant).await?;
-    let plan = forge.canary(now)?;
+    let plan = forge::canary(now, tenant, &app.config.public_url)?;
     let bytes = ::plan::write(&plan).map_err(NoMeans::new)?;
     let signer = app.signers.active().ok_or_else(|| NoMeans::new("no key is active"))?;
     let claims = ::plan::claims(&bytes, &plan, wire::plan_token::audience(&app.domain, tenant));
@@ -86,7 +85,7 @@ async fn canary(app: &App) -> Result<(TenantId, Vec<u8>, String), NoMeans> {
 /// PLAN-2: the key set, fetched over TLS from the address that tokens name as their issuer.
 pub(super) async fn plan_2(app: &App) -> Looked {
     // The token comes first: a key that signed once stays served, also if another one takes over meanwhile.
-    let (_, _, token) = canary(app).await?;
+    let (_, _, token) = canary(app)?;
     let taken = TakenApart::new(&token).ok_or_else(|| NoMeans::new("the token is not a JWS"))?;
     let issuer = taken.claim_text("iss");
     let jwks = own::jwks(app, &issuer).await?;

@@ -58,6 +58,28 @@ struct Blank {
     execution: ExecutionId,
 }
 
+/// A plan that does nothing.
+pub(super) fn canary(issued_at: Timestamp, tenant_id: TenantId, issuer: &str) -> Result<Plan, NoMeans> {
+    let entropy = || host::entropy::bytes::<10>().map_err(NoMeans::new);
+    let draft = Draft {
+        plan_id: PlanId::mint(issued_at, entropy()?),
+        execution_id: ExecutionId::mint(issued_at, entropy()?),
+        tenant_id,
+        issuer: issuer.to_owned(),
+        workflow: WorkflowVersion {
+            id: WorkflowId::mint(issued_at, entropy()?),
+            name: "probe".parse().map_err(NoMeans::new)?,
+            version: 1,
+        },
+        issued_at,
+        limits: LIMITS,
+        egress: Vec::new(),
+        document: raw(NOTHING)?,
+        input: raw("null")?,
+    };
+    Ok(draft.into_plan())
+}
+
 impl Forge {
     /// A forge against `tenant`'s data plane, with the active key.
     pub(super) async fn new(app: &App, tenant: TenantId) -> Result<Self, NoMeans> {
@@ -73,11 +95,6 @@ impl Forge {
             tenant,
             now: app.clock.now(),
         })
-    }
-
-    /// A plan that does nothing, for the forge's tenant.
-    pub(super) fn canary(&self, issued_at: Timestamp) -> Result<Plan, NoMeans> {
-        self.draft(issued_at, self.tenant, &self.issuer)
     }
 
     /// Every attack of PLAN-3, each on an execution of its own.
@@ -157,8 +174,8 @@ impl Forge {
 
     fn strangers(&self) -> Result<Vec<Attack>, NoMeans> {
         let stranger = TenantId::mint(self.now, host::entropy::bytes().map_err(NoMeans::new)?);
-        let issuer = self.claimed(&self.draft(self.now, self.tenant, "https://example.com")?)?;
-        let mut tenant = self.claimed(&self.draft(self.now, stranger, &self.issuer)?)?;
+        let issuer = self.claimed(&canary(self.now, self.tenant, "https://example.com")?)?;
+        let mut tenant = self.claimed(&canary(self.now, stranger, &self.issuer)?)?;
         set(&mut tenant.claims, "aud", json!(audience(&self.domain, self.tenant)));
         let mut plane = self.blank(self.now)?;
         set(&mut plane.claims, "aud", json!(audience(&self.domain, stranger)));
@@ -212,7 +229,7 @@ impl Forge {
     }
 
     fn blank(&self, issued_at: Timestamp) -> Result<Blank, NoMeans> {
-        self.claimed(&self.canary(issued_at)?)
+        self.claimed(&canary(issued_at, self.tenant, &self.issuer)?)
     }
 
     fn claimed(&self, plan: &Plan) -> Result<Blank, NoMeans> {
@@ -220,27 +237,6 @@ impl Forge {
         let claims = ::plan::claims(&bytes, plan, audience(&self.domain, plan.tenant_id));
         let claims = serde_json::to_value(claims).map_err(NoMeans::new)?;
         Ok(Blank { plan: bytes.into_bytes(), claims, execution: plan.execution_id })
-    }
-
-    fn draft(&self, issued_at: Timestamp, tenant_id: TenantId, issuer: &str) -> Result<Plan, NoMeans> {
-        let entropy = || host::entropy::bytes::<10>().map_err(NoMeans::new);
-        let draft = Draft {
-            plan_id: PlanId::mint(self.now, entropy()?),
-            execution_id: ExecutionId::mint(self.now, entropy()?),
-            tenant_id,
-            issuer: issuer.to_owned(),
-            workflow: WorkflowVersion {
-                id: WorkflowId::mint(self.now, entropy()?),
-                name: "probe".parse().map_err(NoMeans::new)?,
-                version: 1,
-            },
-            issued_at,
-            limits: LIMITS,
-            egress: Vec::new(),
-            document: raw(NOTHING)?,
-            input: raw("null")?,
-        };
-        Ok(draft.into_plan())
     }
 
     fn header(&self) -> Value {
@@ -337,7 +333,7 @@ mod tests {
     #[test]
     fn other_bytes_under_one_id_are_a_conflict_and_nothing_else() {
         let (forge, jwks) = forge();
-        let plan = forge.canary(forge.now).unwrap();
+        let plan = canary(forge.now, forge.tenant, &forge.issuer).unwrap();
         let good = forge.claimed(&plan).unwrap();
         let token = forge.token(&forge.header(), &good.claims).unwrap();
         let good = good.attack("good", "ok", token);

@@ -44,9 +44,7 @@ async fn own(app: &App) -> Result<(u64, Search), NoMeans> {
         for (place, text) in &kept {
             wanted.look(place, text, &mut search);
         }
-        for file in ["/proc/self/cmdline", "/proc/self/environ"] {
-            wanted.look_in_file(Path::new(file), &mut search);
-        }
+        wanted.look_in_own_start(&mut search);
         let keep_out: Vec<&Path> = keep_out.iter().map(PathBuf::as_path).collect();
         wanted.look_in_folder(&folder, &keep_out, &mut search);
         wanted.look_in_own_log(&mut search);
