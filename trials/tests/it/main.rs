@@ -6,6 +6,7 @@
 
 mod attacks;
 mod contents;
+mod controls;
 mod crash;
 mod faults;
 mod floods;
