@@ -94,7 +94,37 @@ fn search(state_dir: &Path, asked_at: Timestamp) -> HostSearch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serve::ca::Authority;
+    use serve::identity::ControlPlaneAt;
     use std::fs::{create_dir_all, write};
+
+    #[tokio::test]
+    async fn a_question_is_answered_once_and_again_if_its_answer_was_not_heard() {
+        let site = tempfile::tempdir().unwrap();
+        let mut searches = Searches::new(nobody(), site.path().to_owned());
+        let asked_at = Timestamp::from_unix_s(1_000);
+        searches.wanted(asked_at);
+        searches.wanted(asked_at);
+        assert!(searches.under_way.is_some());
+        searches.carry().await;
+        assert!(searches.under_way.is_none() && searches.asked_at.is_none(), "nobody has heard it");
+        searches.wanted(asked_at);
+        assert!(searches.under_way.is_some());
+        searches.under_way = Some(Box::pin(async { Ok(()) }));
+        searches.carry().await;
+        searches.wanted(asked_at);
+        assert!(searches.under_way.is_none(), "it has been heard");
+        searches.wanted(asked_at.plus_ms(1));
+        assert!(searches.under_way.is_some(), "another question");
+    }
+
+    /// A control plane that is away.
+    fn nobody() -> ControlPlane {
+        let domain = "palisade.internal".parse().unwrap();
+        let authority = Authority::create(Timestamp::from_unix_s(0), &domain, 86_400_000).unwrap();
+        let at = ControlPlaneAt::new("https://127.0.0.1:1", authority.certificate_pem()).unwrap();
+        ControlPlane::anonymous(&at).unwrap()
+    }
 
     #[test]
     fn every_zone_of_the_host_is_searched_and_nothing_else() {

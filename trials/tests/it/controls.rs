@@ -4,9 +4,9 @@
 //! key ([`intruder`]), or in place of one of its processes ([`stand_in`]). A check that stays green then is no check,
 //! and neither is one that is red for another reason.
 
+mod data_plane;
 mod intruder;
 mod keys;
-mod plan_gate;
 mod records;
 mod stand_in;
 mod zones;

@@ -1,4 +1,5 @@
-//! A data plane that was replaced: by one whose gate lacks a check, and by one that speaks older TLS.
+//! A data plane that was replaced: by one whose plan gate lacks a check, by one that shows an old certificate, by one
+//! that speaks older TLS.
 
 use super::intruder::{DAY_MS, Intruder};
 use super::stand_in::{Manner, Serving, StandIn, Vacancy};
