@@ -13,7 +13,17 @@ pub const AHEAD_MAX_MS: i64 = 60_000;
 pub const AGE_MAX_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 
 /// For how many intervals after its time a heartbeat may claim to be live (METER-3).
-pub const LIVE_INTERVALS: u64 = 2;
+const LIVE_INTERVALS: u64 = 2;
+
+/// It may for this long in any case: its time is whole seconds, so that an honest one looks up to a second old.
+const LIVE_MIN_MS: u64 = 2_000;
+
+/// Milliseconds after its time for which a heartbeat may claim to be live, where one is made each `interval_ms`.
+#[must_use]
+pub fn live_ms(interval_ms: u64) -> i64 {
+    let live_ms = interval_ms.saturating_mul(LIVE_INTERVALS).max(LIVE_MIN_MS);
+    i64::try_from(live_ms).unwrap_or(i64::MAX)
+}
 
 /// What the control plane keeps of one sidecar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,7 +223,6 @@ fn time_fault(
 ) -> Option<TimeFault> {
     let time = Timestamp::from_unix_s(beat.time);
     let age_ms = received_at.ms_since(time);
-    let live_ms = i64::try_from(interval_ms.saturating_mul(LIVE_INTERVALS)).unwrap_or(i64::MAX);
     if age_ms < -AHEAD_MAX_MS {
         return Some(TimeFault::FromTheFuture(age_ms.saturating_neg()));
     }
@@ -223,7 +232,7 @@ fn time_fault(
     if age_ms > AGE_MAX_MS {
         return Some(TimeFault::TooOld(age_ms));
     }
-    if age_ms > live_ms && !beat.spooled {
+    if age_ms > live_ms(interval_ms) && !beat.spooled {
         return Some(TimeFault::Stale(age_ms));
     }
     None
@@ -426,6 +435,16 @@ mod tests {
         let tenant = Heartbeat { tenant: TenantId::from_bytes([9; 16]), ..next() };
         for beat in [sidecar, tenant] {
             assert_eq!(judge_at(&beat, BEFORE_S + 10), Verdict::Refused(BeatRefusal::Foreign));
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_that_just_left_is_live_however_short_the_interval() {
+        let honest = next();
+        for (age_ms, is_live) in [(999, true), (2_000, true), (2_001, false)] {
+            let at = Timestamp::from_unix_ms(honest.time * 1_000 + age_ms);
+            let verdict = judge(&state(), &honest, digest(&honest), None, at, 100);
+            assert_eq!(matches!(verdict, Verdict::Accepted { .. }), is_live, "{age_ms} ms");
         }
     }
 

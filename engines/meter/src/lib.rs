@@ -29,7 +29,7 @@ mod units;
 pub use accumulate::{Accumulator, AccumulatorState, PAST_EPOCHS_MAX, SampleFault};
 pub use chain::{Chain, ChainError, Link, Made};
 pub use counter_rule::{
-    AGE_MAX_MS, AHEAD_MAX_MS, BeatRefusal, LIVE_INTERVALS, Oddity, SidecarState, TimeFault, Verdict, judge,
+    AGE_MAX_MS, AHEAD_MAX_MS, BeatRefusal, Oddity, SidecarState, TimeFault, Verdict, judge, live_ms,
 };
 pub use reconcile::{Anomaly, Bounds, Known, UNITS_ON_TRUST, reconcile};
 pub use spool::{BATCH_MAX, ENTRIES_MAX, KEEP_MS, Spool, Waiting};

@@ -116,11 +116,21 @@ pub(crate) fn prepare(
 
 /// The plan that an execution was last sent with, drafted again to the same bytes, and its token as it went out.
 pub(crate) async fn evidence(app: &App, execution: &Execution) -> Answer<(PlanBytes, String)> {
+    let plan = last_plan(app, execution).await?;
+    Ok((drive::write(&plan)?, drive::token(app, execution).await?))
+}
+
+/// The same plan under a new signature of the active key. Whoever has run it already answers that it has.
+pub(crate) async fn signed_anew(app: &App, execution: &Execution) -> Answer<(PlanBytes, String)> {
+    let (bytes, token) = drive::sign(app, &last_plan(app, execution).await?)?;
+    Ok((bytes, token.compact))
+}
+
+async fn last_plan(app: &App, execution: &Execution) -> Answer<Plan> {
     let (Some(plan_id), Some(issued_at)) = (execution.plan_id, execution.plan_issued_at) else {
         return Err(Code::NotFound.into());
     };
-    let plan = drive::redraft(app, execution, plan_id, issued_at).await?;
-    Ok((drive::write(&plan)?, drive::token(app, execution).await?))
+    drive::redraft(app, execution, plan_id, issued_at).await
 }
 
 /// Marks an execution as cancelled, at once or for the driver.

@@ -302,7 +302,8 @@ impl Node {
             }
         }
         let last_words = async {
-            if !self.reports.are_told(&[]) {
+            // One that was under way says what ran before.
+            while !self.reports.are_told(&[]) {
                 self.reports.tell(&[]).await;
             }
             while !self.events.is_empty() {

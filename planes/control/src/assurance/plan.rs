@@ -12,21 +12,23 @@ use forge::{Attack, Forge};
 use notary::{KeyRecord, KeyState};
 use serde_json::Value;
 use store::{ExecState, Execution, LIMIT_MAX};
-use terms::{Digest, ExecutionId, TenantId, Timestamp, TrustDomain};
+use terms::{Digest, ExecutionId, KeyId, TenantId, Timestamp, TrustDomain};
 use token::TakenApart;
 use wire::plan::PlanBytes;
 use wire::plan_token::LIFETIME_S;
 
-/// PLAN-1: the token of a real plan, decoded without our own parser.
+/// PLAN-1: the token of a real plan as it went out, decoded without our own parser. One whose key is archived by now
+/// cannot be judged by the keys that are served.
 pub(super) async fn plan_1(app: &App) -> Looked {
-    let (tenant, bytes, token) = match sample::ended(app).await? {
-        Some((_, execution)) => {
-            let (bytes, token) = evidence(app, &execution).await?;
+    let jwks = own::jwks(app, &app.config.public_url).await?;
+    let issued = sample::issued(app).await?;
+    let (tenant, bytes, token) = match issued.filter(|row| is_served(&jwks, row.plan_key.as_ref())) {
+        Some(execution) => {
+            let (bytes, token) = same_bytes(&execution, delivery::evidence(app, &execution).await?)?;
             (execution.tenant, bytes.into_bytes(), token)
         }
         None => canary(app)?,
     };
-    let jwks = own::jwks(app, &app.config.public_url).await?;
     let promised = Promised { issuer: &app.config.public_url, domain: &app.domain, tenant };
     Ok(Observation::PlanToken(promised.beside(&token, &bytes, &jwks)?))
 }
@@ -57,11 +59,20 @@ impl Promised<'_> {
     }
 }
 
+fn is_served(jwks: &Value, key: Option<&KeyId>) -> bool {
+    let keys = jwks.get("keys").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let mut kids = keys.iter().filter_map(|served| served.get("kid")?.as_str());
+    key.is_some_and(|key| kids.any(|kid| kid == key.as_str()))
+}
+
 /// The plan that an execution was sent with, byte for byte, under a new signature.
-async fn evidence(app: &App, execution: &Execution) -> Result<(PlanBytes, String), NoMeans> {
-    let (bytes, token) = delivery::evidence(app, execution).await?;
-    if execution.plan_hash == Some(bytes.hash()) {
-        return Ok((bytes, token));
+async fn signed_anew(app: &App, execution: &Execution) -> Result<(PlanBytes, String), NoMeans> {
+    same_bytes(execution, delivery::signed_anew(app, execution).await?)
+}
+
+fn same_bytes(execution: &Execution, plan: (PlanBytes, String)) -> Result<(PlanBytes, String), NoMeans> {
+    if execution.plan_hash == Some(plan.0.hash()) {
+        return Ok(plan);
     }
     Err(NoMeans::new("another release drafted the newest plan: run a workflow first"))
 }
@@ -162,7 +173,7 @@ pub(super) async fn plan_3(app: &App) -> Looked {
     if let Some((_, execution)) = &ended
         && peer.ask(execution.id).await?.known
     {
-        let (bytes, token) = evidence(app, execution).await?;
+        let (bytes, token) = signed_anew(app, execution).await?;
         rows.push(row("valid", "ok", peer.post_raw(&token, bytes.as_slice()).await?.code()));
     }
     let forge = Forge::new(app, peer.plane().tenant).await?;
@@ -198,7 +209,7 @@ pub(super) async fn plan_4(app: &App) -> Looked {
     let (mut rows, mut runs) = (vec![row("first-delivery", "ok", delivered(&execution))], 1);
     let again = ["same-plan-again", "same-plan-under-another-signature"];
     for name in again {
-        let (bytes, token) = evidence(app, &execution).await?;
+        let (bytes, token) = signed_anew(app, &execution).await?;
         let said = peer.post_raw(&token, bytes.as_slice()).await?;
         let answer = replayed(&said, execution.id);
         // A delivery that is answered as new has run again.
@@ -206,7 +217,7 @@ pub(super) async fn plan_4(app: &App) -> Looked {
         rows.push(row(name, "replayed", answer));
     }
     let forge = Forge::new(app, execution.tenant).await?;
-    let (bytes, _) = evidence(app, &execution).await?;
+    let (bytes, _) = signed_anew(app, &execution).await?;
     let other = forge.other_bytes(bytes.as_slice())?;
     let said = peer.post_raw(&other.token, &other.plan).await?;
     rows.push(row(other.name, other.expected, said.code()));

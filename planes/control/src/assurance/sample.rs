@@ -45,6 +45,17 @@ pub(super) async fn ended(app: &App) -> Result<Option<(DataPlaneRow, Execution)>
     Ok(newest_ended)
 }
 
+/// The newest execution that a plan was issued for, whatever came of it.
+pub(super) async fn issued(app: &App) -> Result<Option<Execution>, NoMeans> {
+    let mut newest: Option<Execution> = None;
+    for tenant in tenants(app).await?.into_iter().take(SEARCHED_MAX) {
+        let found = list(app, tenant.id, ExecutionFilter::default(), 1).await?.pop();
+        let is_newer = |row: &Execution| newest.as_ref().is_none_or(|best| row.id > best.id);
+        newest = found.filter(|row| row.plan_id.is_some()).filter(is_newer).or(newest);
+    }
+    Ok(newest)
+}
+
 /// A tenant's newest executions in one state.
 pub(super) async fn newest(
     app: &App,
@@ -52,7 +63,15 @@ pub(super) async fn newest(
     state: ExecState,
     limit: u32,
 ) -> Result<Vec<Execution>, NoMeans> {
-    let filter = ExecutionFilter { workflow: None, state: Some(state) };
+    list(app, tenant, ExecutionFilter { workflow: None, state: Some(state) }, limit).await
+}
+
+async fn list(
+    app: &App,
+    tenant: TenantId,
+    filter: ExecutionFilter,
+    limit: u32,
+) -> Result<Vec<Execution>, NoMeans> {
     let (permit, page) = (permit(app)?, Page::first(limit));
     let (rows, _) = app.store.read().await?.executions().list(&permit, tenant, &filter, &page).await?;
     Ok(rows)

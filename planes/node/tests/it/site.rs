@@ -259,7 +259,8 @@ async fn issue(
 
 async fn placements(State(control): State<Arc<Control>>) -> Json<Placements> {
     control.answers().await;
-    Json(Placements { placements: control.placements.lock().unwrap().clone() })
+    let placements = control.placements.lock().unwrap().clone();
+    Json(Placements { placements, search_asked_at: None })
 }
 
 async fn report(State(control): State<Arc<Control>>, Json(body): Json<ReportPlacements>) -> StatusCode {

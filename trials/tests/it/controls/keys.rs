@@ -23,6 +23,8 @@ async fn plans_signed_with_a_key_that_nobody_serves_turn_their_checks_red() -> R
     site.stop().await?;
     swap_signing_key(&site).await?;
     site.again().await?;
+    // The plans of before were signed with the right key. This one is refused where it is sent to.
+    site.api()?.start("acme", "orders", &sample("orders.json"), "under the other key").await?;
     let why = "another private key behind the served one";
     expect_red(&site, "PLAN-1", &["signature verifies"], why).await?;
     expect_red(&site, "PLAN-2", &["active key served"], why).await?;

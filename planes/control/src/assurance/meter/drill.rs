@@ -2,7 +2,7 @@
 
 use super::row;
 use ::assurance::Row;
-use meter::{AGE_MAX_MS, AHEAD_MAX_MS, LIVE_INTERVALS, Oddity, SidecarState, Verdict, judge};
+use meter::{AGE_MAX_MS, AHEAD_MAX_MS, Oddity, SidecarState, Verdict, judge, live_ms};
 use terms::{Digest, Timestamp};
 use wire::heartbeat::{Heartbeat, Integrity};
 
@@ -38,8 +38,8 @@ pub(super) fn counter_rows(live: &SidecarState, now: Timestamp, interval_ms: u64
 pub(super) fn window_rows(live: &SidecarState, now: Timestamp, interval_ms: u64) -> Vec<Row> {
     let now_s = now.unix_s();
     let now = Timestamp::from_unix_s(now_s);
-    let live_ms = i64::try_from(interval_ms.saturating_mul(LIVE_INTERVALS)).unwrap_or(i64::MAX);
-    let (ahead_s, age_s, live_s) = (AHEAD_MAX_MS / 1_000, AGE_MAX_MS / 1_000, live_ms / 1_000);
+    let (ahead_s, age_s) = (AHEAD_MAX_MS / 1_000, AGE_MAX_MS / 1_000);
+    let live_s = live_ms(interval_ms) / 1_000;
     let tries = [
         ("60-s-ahead", "ok", Timestamp::EPOCH, now_s + ahead_s, false),
         ("61-s-ahead", "from_the_future", Timestamp::EPOCH, now_s + ahead_s + 1, false),

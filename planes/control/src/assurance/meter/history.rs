@@ -3,7 +3,7 @@
 use super::envelope::Opened;
 use super::row;
 use ::assurance::Row;
-use meter::{AGE_MAX_MS, AHEAD_MAX_MS, LIVE_INTERVALS};
+use meter::{AGE_MAX_MS, AHEAD_MAX_MS, live_ms};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use store::{SidecarRow, StoredBeat};
@@ -120,8 +120,7 @@ impl Link {
 
     fn is_timely(&self, interval_ms: u64) -> bool {
         let age_ms = self.received_at.ms_since(self.time);
-        let live_ms = i64::try_from(interval_ms.saturating_mul(LIVE_INTERVALS)).unwrap_or(i64::MAX);
-        (-AHEAD_MAX_MS..=AGE_MAX_MS).contains(&age_ms) && (self.spooled || age_ms <= live_ms)
+        (-AHEAD_MAX_MS..=AGE_MAX_MS).contains(&age_ms) && (self.spooled || age_ms <= live_ms(interval_ms))
     }
 }
 
