@@ -3,6 +3,9 @@
 use anyhow::Result;
 use std::path::Path;
 
+/// What people found out about the numbers.
+const NOTES: &str = include_str!("../NOTES.md");
+
 /// One line.
 struct Line {
     what: String,
@@ -72,7 +75,7 @@ impl Report {
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         Ok(std::fs::write(
             path,
-            format!("# Benchmarks\n\n`cargo xtask bench --write` wrote this page.\n\n{}", self.text()),
+            format!("# Benchmarks\n\n`cargo xtask bench --write` wrote this page.\n\n{}{NOTES}", self.text()),
         )?)
     }
 

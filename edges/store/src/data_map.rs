@@ -103,11 +103,11 @@ pub const DATA_MAP: &[Column] = &[
     row("executions", "request_digest", Pseudonymous, Hashed),
     row("executions", "delivery", Pseudonymous, Plain),
     row("executions", "plan_key", None, Plain),
-    // No secret: a data plane takes it from the control plane's certificate only, once, for five minutes.
-    row("executions", "plan_token", Pseudonymous, Plain),
     row("execution_inputs", "execution_id", Pseudonymous, Plain),
     row("execution_inputs", "tenant_id", Pseudonymous, Plain),
     row("execution_inputs", "sealed", Personal, Sealed),
+    // No secret: a data plane takes it from the control plane's certificate only, once, for five minutes.
+    row("execution_inputs", "plan_token", Pseudonymous, Plain),
     row("execution_sums", "tenant_id", Pseudonymous, Plain),
     row("execution_sums", "accepted", None, Plain),
     row("execution_sums", "outcomes", None, Plain),

@@ -110,12 +110,12 @@ impl<S: Source> Executions<'_, S> {
     /// # Errors
     /// [`StoreError::NotFound`] if none was issued.
     pub async fn plan_token(&mut self, permit: &Permit, id: ExecutionId) -> Result<String, StoreError> {
-        let statement =
-            sql("SELECT tenant_id, plan_token FROM executions WHERE id = $1 AND plan_token IS NOT NULL");
+        let statement = sql("SELECT tenant_id, plan_token FROM execution_inputs \
+                             WHERE execution_id = $1 AND plan_token IS NOT NULL");
         let row = sql::one(self.0, statement.bind(id.to_string())).await?;
         let row = row.ok_or(StoreError::NotFound("plan token"))?;
         let mut columns = Columns::of(&row);
-        reach(permit, columns.parsed("executions.tenant_id")?)?;
+        reach(permit, columns.parsed("execution_inputs.tenant_id")?)?;
         columns.text()
     }
 
@@ -173,8 +173,8 @@ impl Executions<'_, Tx> {
         let index = |i: &Idempotency| keys.blind_index("executions", "idempotency", i.key.as_bytes());
         let statement = sql("INSERT INTO executions (id, tenant_id, workflow_id, workflow_name, workflow_version, \
              state, limits, plan_id, plan_hash, plan_issued_at, attempts, due_at, created_at, cancel_requested, \
-             idempotency, request_digest, delivery, plan_key, plan_token) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, $11, $12, 0, $13, $14, $15, $16, $17)")
+             idempotency, request_digest, delivery, plan_key) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, $11, $12, 0, $13, $14, $15, $16)")
             .bind(new.id.to_string())
             .bind(new.tenant.to_string())
             .bind(new.workflow.id.to_string())
@@ -190,15 +190,15 @@ impl Executions<'_, Tx> {
             .bind(new.idempotency.as_ref().map(index))
             .bind(new.idempotency.as_ref().map(|i| i.request_digest.as_bytes().to_vec()))
             .bind(delivery.delivery.clone())
-            .bind(delivery.token.key.to_string())
-            .bind(delivery.token.compact.clone());
+            .bind(delivery.token.key.to_string());
         sql::run(self.0, statement).await?;
         let sealed = keys.seal(input_place(&new.id), &new.input)?;
-        let statement =
-            sql("INSERT INTO execution_inputs (execution_id, tenant_id, sealed) VALUES ($1, $2, $3)")
-                .bind(new.id.to_string())
-                .bind(new.tenant.to_string())
-                .bind(sealed);
+        let statement = sql("INSERT INTO execution_inputs (execution_id, tenant_id, sealed, plan_token) \
+                 VALUES ($1, $2, $3, $4)")
+        .bind(new.id.to_string())
+        .bind(new.tenant.to_string())
+        .bind(sealed)
+        .bind(delivery.token.compact.clone());
         sql::run(self.0, statement).await?;
         Ok(row::inserted(new, delivery))
     }
@@ -248,16 +248,15 @@ impl Executions<'_, Tx> {
         token: &IssuedToken,
     ) -> Result<(), StoreError> {
         reach(permit, execution.tenant)?;
-        let statement =
-            sql("UPDATE executions SET plan_key = $1, plan_token = $2 WHERE id = $3 AND tenant_id = $4")
-                .bind(token.key.to_string())
-                .bind(token.compact.clone())
-                .bind(execution.id.to_string())
-                .bind(execution.tenant.to_string());
-        match sql::run(self.0, statement).await? {
-            0 => Err(StoreError::NotFound("execution")),
-            _ => Ok(()),
+        let (id, tenant) = (execution.id.to_string(), execution.tenant.to_string());
+        let statement = sql("UPDATE executions SET plan_key = $1 WHERE id = $2 AND tenant_id = $3");
+        let statement = statement.bind(token.key.to_string()).bind(id.clone()).bind(tenant.clone());
+        if sql::run(self.0, statement).await? == 0 {
+            return Err(StoreError::NotFound("execution"));
         }
+        let statement =
+            sql("UPDATE execution_inputs SET plan_token = $1 WHERE execution_id = $2 AND tenant_id = $3");
+        sql::run(self.0, statement.bind(token.compact.clone()).bind(id).bind(tenant)).await.map(drop)
     }
 
     /// Records how an execution ended, once. Says whether this was the first time. `current` is the execution as

@@ -47,6 +47,7 @@ pub use assurance_results::AssuranceResult;
 pub use audit::{AuditRow, LogHead};
 pub use config::{Config, Database};
 #[doc(hidden)]
+pub use connect::PAGE_CIPHER;
 pub use connection::Connection;
 pub use data_map::{Class, Column, DATA_MAP, Protection, data_map_text};
 pub use enrolments::{EnrolmentKind, EnrolmentToken, Redeem};

@@ -33,7 +33,7 @@ async fn a_database_of_the_first_release_is_brought_up_to_date(world: World) {
     world.store.close().await;
     for undone in [
         "ALTER TABLE executions DROP COLUMN plan_key",
-        "ALTER TABLE executions DROP COLUMN plan_token",
+        "ALTER TABLE execution_inputs DROP COLUMN plan_token",
         "DELETE FROM schema_migrations WHERE version > 1",
     ] {
         world.place.execute(undone).await;

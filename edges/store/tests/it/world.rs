@@ -139,6 +139,7 @@ impl Place {
             Self::File(folder) => {
                 let file = rusqlite::Connection::open(file_in(folder)).unwrap();
                 file.execute_batch(&format!("PRAGMA key = \"x'{}'\"", hex::encode(PAGE_KEY))).unwrap();
+                file.execute_batch(store::PAGE_CIPHER).unwrap();
                 Raw::File(file)
             }
             Self::Postgres(url) => Raw::Server(PgConnection::connect(url).await.unwrap()),

@@ -29,7 +29,8 @@ impl Intruder {
         let database = site.state().join("control/palisade.db");
         let file = rusqlite::Connection::open(&database)?;
         let key = hex::encode(keystore(root).page_key().expose());
-        file.execute_batch(&format!("PRAGMA key = \"x'{key}'\"; PRAGMA busy_timeout = 10000;"))?;
+        let cipher = store::PAGE_CIPHER;
+        file.execute_batch(&format!("PRAGMA key = \"x'{key}'\"; {cipher}; PRAGMA busy_timeout = 10000;"))?;
         Ok(Self { root, database, file })
     }
 
