@@ -3,8 +3,8 @@
 use crate::failure::{EXIT_CODES, Exit, Failure, Outcome};
 use crate::output::{Format, Output, stdout_is_terminal};
 use crate::{
-    alarm, assure, audit, completions, config, connection, data_plane, event, execution, heartbeat, key, run,
-    sidecar, tenant, token, up, usage, verify, workflow,
+    alarm, assure, audit, completions, config, connection, data_plane, event, execution, heartbeat, key,
+    node, run, sidecar, tenant, token, up, usage, verify, workflow,
 };
 use clap::{CommandFactory as _, Parser};
 use std::ffi::OsString;
@@ -53,6 +53,8 @@ enum Command {
     Sidecar(sidecar::Command),
     #[command(subcommand, name = "data-plane")]
     DataPlane(data_plane::Command),
+    #[command(subcommand)]
+    Node(node::Command),
     #[command(subcommand)]
     Keys(key::Command),
     #[command(subcommand)]
@@ -106,6 +108,7 @@ async fn dispatch(cli: Cli, output: &mut Output<'_>) -> Outcome<Exit> {
         Command::Heartbeat(command) => heartbeat::run(command, &at.connect()?, output).await.map(done),
         Command::Sidecar(command) => sidecar::run(command, &at.connect()?, output).await.map(done),
         Command::DataPlane(command) => data_plane::run(command, &at.connect()?, output).await.map(done),
+        Command::Node(command) => node::run(command, &at.connect()?, output).await.map(done),
         Command::Keys(command) => key::run(command, &at.connect()?, output).await.map(done),
         Command::Audit(command) => Box::pin(audit::run(command, at, output)).await.map(done),
         Command::Verify(command) => verify::run(command, output).map(done),

@@ -20,6 +20,7 @@ mod failure;
 mod fake_api;
 mod heartbeat;
 mod key;
+mod node;
 mod output;
 mod progress;
 mod run;

@@ -17,11 +17,10 @@ use crate::client::{Call, Client};
 use crate::connection::{self, connect_to_state};
 use crate::data_plane;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::node;
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::state_dir::DISK;
 use api::data_plane::DataPlaneView;
-use api::enrolment::{EnrolmentKind, IssueEnrolment, IssuedEnrolment};
 use api::tenant::{TenantState, TenantView};
 use core::pin::{Pin, pin};
 use core::time::Duration;
@@ -184,10 +183,7 @@ async fn enrol_node(site: &Site, client: &Client) -> Outcome {
     if !serve::identity::wants_token(&site.state.node()) {
         return Ok(());
     }
-    let body = IssueEnrolment { kind: EnrolmentKind::Node, tenant: None };
-    let issued: IssuedEnrolment = client.send(Call::to("issue_enrolment").body(&body)).await?;
-    files::write_private_atomically(&site.enrol_token(), issued.token.as_bytes())
-        .map_err(|error| Failure::of_file(&error, DISK))
+    node::enroll(client, &site.enrol_token()).await.map(drop)
 }
 
 fn running(data_planes: usize) -> String {

@@ -9,7 +9,7 @@ use crate::supervise::{Action, Ended, Role, Supervisor};
 use crate::uplink::{Polls, Reports};
 use api::placement::Placements;
 use host::clock::Clock;
-use host::files::{self, DirLock, FileError, LockError};
+use host::files::{self, DirLock, FileError, LockError, Owner};
 use serve::client::CallError;
 use serve::identity::{ControlPlane, ControlPlaneAt, Enrolment, IdentityError, RenewalEnd};
 use serve::outbox::{Courier, Outbox, Seen};
@@ -69,6 +69,9 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<End, RunError> {
     config.check()?;
+    // As root, each process gets through to a folder of its own inside.
+    let mode = if host::process::is_root() { 0o711 } else { 0o700 };
+    files::create_dir(&config.state_dir, mode, Owner::This)?;
     let own = config.state_dir.join("node");
     files::create_private_dir(&own)?;
     files::create_private_dir(&own.join(LOGS))?;

@@ -14,6 +14,7 @@ mod independent;
 mod lifecycle;
 mod newcomer;
 mod openssl;
+mod production;
 mod refusals;
 mod search;
 mod secrets;
