@@ -1,0 +1,134 @@
+//! Ways to make a table weaker or wrong, one at a time: the proofs show that each is seen.
+
+use super::{Atom, Datum, Rule, Ruleset, Set, Statement, Verdict};
+
+/// A table with one thing wrong.
+#[derive(Debug, Clone)]
+pub struct Weakened {
+    /// What is wrong.
+    pub what: String,
+    /// The table.
+    pub ruleset: Ruleset,
+}
+
+impl Ruleset {
+    /// Every table that is this one but for one rule, condition, element or policy that is gone or turned round.
+    #[must_use]
+    pub fn weakened(&self) -> Vec<Weakened> {
+        let mut all = Vec::new();
+        for (name, chain) in &self.chains {
+            if let Some(hook) = &chain.hook {
+                let flipped = if hook.policy == Verdict::Drop { Verdict::Accept } else { Verdict::Drop };
+                all.push(self.with(format!("{name}: policy {flipped}"), |table| {
+                    let hook = table.chains.get_mut(name).and_then(|chain| chain.hook.as_mut());
+                    if let Some(hook) = hook {
+                        hook.policy = flipped.clone();
+                    }
+                }));
+            }
+            for (place, rule) in chain.rules.iter().enumerate() {
+                all.push(self.with(format!("{name}: without `{rule}`"), |table| {
+                    if let Some(chain) = table.chains.get_mut(name) {
+                        chain.rules.remove(place);
+                    }
+                }));
+                for changed in weaker(rule) {
+                    all.push(self.with(format!("{name}: `{changed}` for `{rule}`"), |table| {
+                        let chain = table.chains.get_mut(name);
+                        if let Some(slot) = chain.and_then(|chain| chain.rules.get_mut(place)) {
+                            *slot = changed.clone();
+                        }
+                    }));
+                }
+            }
+        }
+        for (name, set) in &self.sets {
+            all.extend(self.without_each_element(name, set));
+        }
+        all
+    }
+
+    fn without_each_element(&self, name: &str, set: &Set) -> Vec<Weakened> {
+        let mut all = Vec::new();
+        for (key, datum) in &set.elements {
+            all.push(self.with(format!("{name}: without `{}`", set.element(key, datum)), |table| {
+                if let Some(set) = table.sets.get_mut(name) {
+                    set.elements.remove(key);
+                }
+            }));
+            if let Some(other) = raised(datum) {
+                all.push(self.with(format!("{name}: `{}`", set.element(key, &other)), |table| {
+                    if let Some(set) = table.sets.get_mut(name) {
+                        set.elements.insert(key.clone(), other.clone());
+                    }
+                }));
+            }
+        }
+        all
+    }
+
+    fn with(&self, what: String, change: impl FnOnce(&mut Self)) -> Weakened {
+        let mut ruleset = self.clone();
+        change(&mut ruleset);
+        Weakened { what, ruleset }
+    }
+}
+
+/// The rule without each of its conditions, without its count, and with the opposite verdict.
+fn weaker(rule: &Rule) -> Vec<Rule> {
+    let Rule(statements) = rule;
+    let mut all = Vec::new();
+    for (place, statement) in statements.iter().enumerate() {
+        match statement {
+            Statement::Decide(Verdict::Drop) => {
+                let mut open = statements.clone();
+                open.truncate(place);
+                open.push(Statement::Decide(Verdict::Accept));
+                all.push(Rule(open));
+            }
+            Statement::Decide(Verdict::Accept | Verdict::Goto(_)) => (),
+            Statement::Dispatch { field, verdicts } => {
+                for value in verdicts.keys() {
+                    let mut verdicts = verdicts.clone();
+                    verdicts.insert(value.clone(), Verdict::Accept);
+                    all.push(Rule(vec![Statement::Dispatch { field: *field, verdicts }]));
+                }
+            }
+            Statement::Match { .. }
+            | Statement::NoWayBack
+            | Statement::ForThisHost
+            | Statement::Translated
+            | Statement::NotBareSyn
+            | Statement::SetMark(_)
+            | Statement::SetMarkFrom { .. }
+            | Statement::Count(_)
+            | Statement::CountFrom { .. }
+            | Statement::Translate { .. }
+            | Statement::Masquerade
+            | Statement::Foreign(_) => {
+                if statements.len() > 1 {
+                    let mut fewer = statements.clone();
+                    fewer.remove(place);
+                    all.push(Rule(fewer));
+                }
+            }
+        }
+    }
+    all
+}
+
+/// The same element with more behind it: a higher cap, or another's mark.
+fn raised(datum: &Datum) -> Option<Datum> {
+    match datum {
+        Datum::Cap(max) => Some(Datum::Cap(max.saturating_mul(2))),
+        Datum::Maps(value) => {
+            let other = |atom: &Atom| match atom {
+                Atom::Number(number) => Atom::Number(number.wrapping_add(1)),
+                Atom::Word(_) | Atom::Address(_) | Atom::Foreign(_) => atom.clone(),
+            };
+            let changed: Vec<Atom> = value.iter().map(other).collect();
+            (changed != *value).then_some(Datum::Maps(changed))
+        }
+        Datum::Present | Datum::Foreign(_) => None,
+    }
+}
