@@ -13,7 +13,7 @@ use crate::topology::{State, topology};
 use std::collections::BTreeMap;
 
 /// The most differences that are told one by one; a network in ruins needs no longer list.
-pub const DRIFTS_MAX: usize = 1_000;
+pub const DRIFTS_MAX: usize = 256;
 
 /// What was read from the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

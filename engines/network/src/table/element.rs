@@ -47,9 +47,9 @@ fn cap(name: &str, value: &Value) -> Option<u32> {
     over.then_some(max)
 }
 
-/// Whether a set's declared statements are the one count that ours declare.
+/// Whether a set's declared statements are the one count that ours declare, `ct count over 1`.
 pub(super) fn counts_connections(statements: &Value) -> bool {
-    cap("stmt", statements).is_some()
+    cap("stmt", statements) == Some(1)
 }
 
 /// Values side by side.

@@ -132,8 +132,13 @@ impl Table {
     fn add(&mut self, kind: &str, object: &Map<String, Value>) -> Result<(), TableError> {
         match kind {
             "chain" => {
-                let chain = self.ruleset.chains.entry(name(object, "name")?).or_default();
-                chain.hook = hook(object);
+                let (name, hook) = (name(object, "name")?, hook(object));
+                // Listed by itself and among all: two that differ are not one chain of ours.
+                let before = self.ruleset.chains.get(&name);
+                if before.is_some_and(|before| before.hook != hook) {
+                    self.ruleset.foreign.insert(format!("chain {name}, listed in two ways"));
+                }
+                self.ruleset.chains.entry(name).or_default().hook = hook;
             }
             "rule" => {
                 let statements = object.get("expr").and_then(Value::as_array);
@@ -172,8 +177,12 @@ fn is_ours(object: &Map<String, Value>) -> bool {
 fn hook(object: &Map<String, Value>) -> Option<Hook> {
     let text = |key| object.get(key).and_then(Value::as_str);
     let at = text("hook")?;
-    // A hook that is not as ours are is no hook of ours: what is missing becomes what no desired hook has.
-    let policy = if text("policy") == Some("drop") { Verdict::Drop } else { Verdict::Accept };
+    // A hook that is not as ours are is no hook of ours: what is odd about it becomes what no desired hook has.
+    let policy = match text("policy") {
+        Some("drop") => Verdict::Drop,
+        Some("accept") => Verdict::Accept,
+        other => Verdict::Goto(echo(other.unwrap_or("?"))),
+    };
     Some(Hook {
         kind: echo(text("type").unwrap_or("?")),
         at: echo(&text("dev").map_or_else(|| at.to_owned(), |dev| format!("{at} device {dev}"))),

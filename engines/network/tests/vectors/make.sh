@@ -1,0 +1,14 @@
+#!/bin/sh
+# Makes the vectors anew: loads each golden table into a network namespace of its own and lists it as
+# network::commands says, one listing per line. Needs root and nft. The owner flag is left out, for such a table
+# ends with the process that loads it.
+set -eu
+cd "$(dirname "$0")"
+for golden in ../goldens/router-*.nft ../goldens/host-*.nft; do
+  name=$(basename "$golden" .nft)
+  sed '/flags owner;$/{s/{ flags owner; }//;s/^\tflags owner;$//}' "$golden" | unshare -n sh -c '
+    nft -f -
+    for list in "chains inet" "sets inet" "maps inet" counters; do nft -j list $list; done
+    for chain in $(sed -n "s/^\tchain \(.*\) {$/\1/p" "$1"); do nft -j list chain inet palisade "$chain"; done
+  ' sh "$golden" >"$name.jsonl"
+done
