@@ -50,12 +50,12 @@ pub fn cilium(desired: &Desired) -> String {
     }
     for tenant in desired.tenants() {
         let name = namespace_of(tenant);
-        // An empty rule permits nothing, and takes away what no policy would leave open.
-        let none = json!({ "endpointSelector": {}, "ingress": [{}], "egress": [{}] });
-        documents.push(cilium_policy(&name, "nothing", none));
         if tenant.live {
             documents.push(cilium_policy(&name, "plans-in", cilium_plans_in(desired)));
+            documents.push(cilium_policy(&name, "nothing-else-in", cilium_nothing_else_in()));
             documents.push(cilium_policy(&name, "https-out", cilium_https_out(desired)));
+        } else {
+            documents.push(cilium_policy(&name, "nothing", cilium_nothing()));
         }
     }
     yaml::stream(&documents)
@@ -140,6 +140,23 @@ fn cilium_plans_in(desired: &Desired) -> Value {
         ControlPlane::Elsewhere { addresses } => json!({ "fromCIDR": hosts(addresses), "toPorts": ports }),
     };
     json!({ "endpointSelector": role("data-plane"), "ingress": [from] })
+}
+
+/// Pods that no other policy keeps closed: all but data planes.
+fn cilium_nothing_else_in() -> Value {
+    let others = json!({ "key": ROLE, "operator": "NotIn", "values": ["data-plane"] });
+    json!({
+        "endpointSelector": { "matchExpressions": [others] },
+        "ingressDeny": [{ "fromEntities": ["all"] }],
+    })
+}
+
+fn cilium_nothing() -> Value {
+    json!({
+        "endpointSelector": {},
+        "ingressDeny": [{ "fromEntities": ["all"] }],
+        "egressDeny": [{ "toEntities": ["all"] }],
+    })
 }
 
 fn cilium_https_out(desired: &Desired) -> Value {

@@ -89,7 +89,7 @@ fn translations() -> BTreeMap<&'static str, Chain> {
                         in_set(&[Field::Source], CONTROL_ADDRESSES),
                         translate(&[Field::Port], FORWARDED),
                     ]),
-                    rule([outside(), here(), published()]),
+                    rule([outside(), published()]),
                     rule([outside(), here(), anywhere()]),
                 ],
             ),
@@ -100,7 +100,7 @@ fn translations() -> BTreeMap<&'static str, Chain> {
             Chain::hooked(
                 ("nat", "output", -100),
                 Verdict::Accept,
-                [rule([here(), published()]), rule([here(), anywhere()])],
+                [rule([published()]), rule([here(), anywhere()])],
             ),
         ),
         (
@@ -109,11 +109,7 @@ fn translations() -> BTreeMap<&'static str, Chain> {
                 ("nat", "postrouting", 100),
                 Verdict::Accept,
                 [
-                    rule([
-                        is(Field::Source, Atom::address(UPLINK_ROUTER)),
-                        is_not(Field::OutLink, link(HOST_LINK)),
-                        Statement::Masquerade,
-                    ]),
+                    rule([is(Field::Source, Atom::address(UPLINK_ROUTER)), Statement::Masquerade]),
                     // The host's own clients may say `localhost`; its answer has to find back.
                     rule([
                         is(Field::Source, Atom::Address(LOOPBACK)),

@@ -74,7 +74,7 @@ impl Ruleset {
     }
 }
 
-/// The rule without each of its conditions, without its count, and with the opposite verdict.
+/// The rule without each of its conditions, ways and counts, and with the opposite verdict.
 fn weaker(rule: &Rule) -> Vec<Rule> {
     let Rule(statements) = rule;
     let mut all = Vec::new();
@@ -88,10 +88,17 @@ fn weaker(rule: &Rule) -> Vec<Rule> {
             }
             Statement::Decide(Verdict::Accept | Verdict::Goto(_)) => (),
             Statement::Dispatch { field, verdicts } => {
-                for value in verdicts.keys() {
-                    let mut verdicts = verdicts.clone();
-                    verdicts.insert(value.clone(), Verdict::Accept);
-                    all.push(Rule(vec![Statement::Dispatch { field: *field, verdicts }]));
+                for (value, verdict) in verdicts {
+                    let mut others = verdicts.clone();
+                    others.remove(value);
+                    // A dispatch to nowhere is no rule.
+                    if !others.is_empty() {
+                        all.push(Rule(vec![Statement::Dispatch { field: *field, verdicts: others.clone() }]));
+                    }
+                    if *verdict != Verdict::Accept {
+                        others.insert(value.clone(), Verdict::Accept);
+                        all.push(Rule(vec![Statement::Dispatch { field: *field, verdicts: others }]));
+                    }
                 }
             }
             Statement::Match { .. }

@@ -6,7 +6,7 @@ use crate::world::{self, CONTROL, DATABASE, HOST, STRANGER, elsewhere, here};
 use network::addresses::{CONTROL_MARK, CONTROL_PLANE, UPLINK_HOST, UPLINK_ROUTER};
 use network::{
     Addresses, Beyond, ControlPlane, Desired, Expected, Namespace, NetworkNumber, Origin, Probe, Protocol,
-    Route, Ruleset, TABLE_MAIN, Topology, matrix, ruleset, topology,
+    Route, Ruleset, State, TABLE_MAIN, matrix, ruleset, topology,
 };
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -44,7 +44,7 @@ const SECOND_WALLS: [(&str, &str); 13] = [
 fn the_rules_say_what_the_policy_says() {
     for tenants in [0, 1, 2, 3, 12] {
         for desired in [here(tenants), elsewhere(tenants)] {
-            assert_eq!(first_fault(&ruleset::write(&desired), &desired), None);
+            assert_eq!(Checks::of(&desired).first_fault(&ruleset::write(&desired)), None);
         }
     }
 }
@@ -52,7 +52,7 @@ fn the_rules_say_what_the_policy_says() {
 #[test]
 fn the_rules_hold_for_every_pair_of_155_tenants() {
     let desired = here(155);
-    let (table, topology) = (ruleset::write(&desired), topology(&desired));
+    let (table, router) = (ruleset::write(&desired), router(&desired));
     let probes = matrix(&desired, &Beyond::default());
     let pairs = probes.iter().filter(|probe| probe.why == "NET-1: no other tenant" && probe.port == 5678);
     assert_eq!(
@@ -60,7 +60,7 @@ fn the_rules_hold_for_every_pair_of_155_tenants() {
         2 * 155 * 154 + 2 * 155 * 4
     );
     for probe in pairs {
-        assert!(!run(&table, &topology, &packet(probe)).passed, "{probe:?}");
+        assert!(!run(&table, &router, &packet(probe)).passed, "{probe:?}");
     }
 }
 
@@ -86,21 +86,38 @@ fn every_rule_is_needed() {
 
 /// What may be taken from the table of `desired` without anything being seen of it.
 fn unseen(desired: &Desired) -> BTreeSet<String> {
+    let checks = Checks::of(desired);
+    assert_eq!(checks.first_fault(&ruleset::write(desired)), None);
     let weakened = ruleset::write(desired).weakened().into_iter();
-    weakened.filter(|w| first_fault(&w.ruleset, desired).is_none()).map(|w| w.what).collect()
+    weakened.filter(|w| checks.first_fault(&w.ruleset).is_none()).map(|w| w.what).collect()
 }
 
-/// The first thing that the table does otherwise than the policy says.
-fn first_fault(table: &Ruleset, desired: &Desired) -> Option<String> {
-    let topology = topology(desired);
-    let probes = matrix(desired, &beyond());
-    let probed = probes.iter().find_map(|probe| probe_fault(table, &topology, probe));
-    let odd = if desired.tenants().len() < 3 { Vec::new() } else { odd_packets(desired) };
-    probed.or_else(|| odd.iter().find_map(|odd| odd_fault(table, &topology, odd)))
+/// All that is tried on a router's table.
+struct Checks {
+    router: State,
+    probes: Vec<Probe>,
+    odd: Vec<Odd>,
 }
 
-fn probe_fault(table: &Ruleset, topology: &Topology, probe: &Probe) -> Option<String> {
-    let fate = run(table, topology, &packet(probe));
+impl Checks {
+    fn of(desired: &Desired) -> Self {
+        let odd = if desired.tenants().len() < 3 { Vec::new() } else { odd_packets(desired) };
+        Self { router: router(desired), probes: matrix(desired, &beyond()), odd }
+    }
+
+    /// The first thing that the table does otherwise than the policy says.
+    fn first_fault(&self, table: &Ruleset) -> Option<String> {
+        let odd = self.odd.iter().find_map(|odd| odd_fault(table, &self.router, odd));
+        odd.or_else(|| self.probes.iter().find_map(|probe| probe_fault(table, &self.router, probe)))
+    }
+}
+
+fn router(desired: &Desired) -> State {
+    topology(desired).namespaces.remove(&Namespace::Router).unwrap()
+}
+
+fn probe_fault(table: &Ruleset, router: &State, probe: &Probe) -> Option<String> {
+    let fate = run(table, router, &packet(probe));
     let fault = |what: &str| Some(format!("{what}: {probe:?} -> {fate:?}"));
     let drops = fate.counted.iter().filter(|counter| counter.starts_with("dropped_")).count();
     match (probe.expected, fate.passed) {
@@ -201,18 +218,13 @@ struct Odd {
     detour: Option<(Ipv4Addr, &'static str)>,
 }
 
-fn odd_fault(table: &Ruleset, topology: &Topology, odd: &Odd) -> Option<String> {
-    let mut topology = topology.clone();
+fn odd_fault(table: &Ruleset, router: &State, odd: &Odd) -> Option<String> {
+    let mut router = router.clone();
     if let Some((destination, link)) = odd.detour {
-        let route = Route {
-            table: TABLE_MAIN,
-            destination: IpAddr::V4(destination).into(),
-            via: None,
-            link: link.to_owned(),
-        };
-        topology.namespaces.get_mut(&Namespace::Router).unwrap().routes.insert(route);
+        let destination = IpAddr::V4(destination).into();
+        router.routes.insert(Route { table: TABLE_MAIN, destination, via: None, link: link.to_owned() });
     }
-    let fate = run(table, &topology, &odd.packet);
+    let fate = run(table, &router, &odd.packet);
     let stopped = fate.counted.iter().find_map(|counter| counter.strip_prefix("dropped_"));
     let right = stopped == odd.stopped_by && fate.passed == odd.stopped_by.is_none();
     let marked = odd.mark.is_none_or(|mark| mark == fate.mark);

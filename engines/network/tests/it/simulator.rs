@@ -2,7 +2,7 @@
 //! are made of, and nothing of what they are for.
 
 use network::ruleset::{Atom, Comparison, Datum, Field, Operand, Rule, Ruleset, Set, Statement, Verdict};
-use network::{Namespace, Route, Topology};
+use network::{Route, State};
 use std::net::{IpAddr, Ipv4Addr};
 
 pub(crate) const FIN: u8 = 0x01;
@@ -64,55 +64,50 @@ impl Packet {
     }
 }
 
-/// Takes `packet` through the router's table.
-pub(crate) fn run(table: &Ruleset, topology: &Topology, packet: &Packet) -> Fate {
-    let router = &topology.namespaces[&Namespace::Router];
-    let routes: Vec<&Route> = router.routes.iter().collect();
-    let is_local =
-        |address: Ipv4Addr| router.addresses.iter().any(|a| a.address.addr() == IpAddr::V4(address));
-    let mut walk = Walk {
-        table,
-        packet: packet.clone(),
-        way_back: route(&routes, packet.source),
-        fate: Fate { mark: packet.mark, ..Fate::default() },
-    };
+/// Takes `packet` through the table of a namespace that is in this state.
+pub(crate) fn run(table: &Ruleset, state: &State, packet: &Packet) -> Fate {
+    let mut walk =
+        Walk { table, state, packet: packet.clone(), fate: Fate { mark: packet.mark, ..Fate::default() } };
     let hooks: &[&str] = if packet.in_link == ITSELF {
         &["output", "postrouting"]
-    } else if walk.hook("prerouting") {
-        if is_local(walk.packet.destination) {
-            &["input"]
-        } else {
-            walk.fate.out_link = route(&routes, walk.packet.destination);
-            &["forward", "postrouting"]
-        }
-    } else {
+    } else if !walk.hook("prerouting") {
         return walk.fate;
+    } else if walk.is_local(walk.packet.destination) {
+        &["input"]
+    } else {
+        &["forward", "postrouting"]
     };
     for hook in hooks {
+        walk.fate.out_link = if *hook == "input" { None } else { walk.route(walk.packet.destination) };
         if !walk.hook(hook) {
             return walk.fate;
         }
     }
-    // No IPv6 route exists; without its rule, a packet of it would still end here.
     walk.fate.passed = true;
     walk.fate.destination = Some((walk.packet.destination, walk.packet.port));
     walk.fate
 }
 
-/// The link by which the longest matching route leads to `address`.
-fn route(routes: &[&Route], address: Ipv4Addr) -> Option<String> {
-    let matching = routes.iter().filter(|route| route.destination.contains(&IpAddr::V4(address)));
-    matching.max_by_key(|route| route.destination.prefix_len()).map(|route| route.link.clone())
-}
-
 struct Walk<'a> {
     table: &'a Ruleset,
+    state: &'a State,
     packet: Packet,
-    way_back: Option<String>,
     fate: Fate,
 }
 
 impl Walk<'_> {
+    fn is_local(&self, address: Ipv4Addr) -> bool {
+        self.state.addresses.iter().any(|a| a.address.addr() == IpAddr::V4(address))
+    }
+
+    /// The link by which the longest matching route leads to `address`.
+    fn route(&self, address: Ipv4Addr) -> Option<String> {
+        let matching = |route: &&Route| route.destination.contains(&IpAddr::V4(address));
+        let longest =
+            self.state.routes.iter().filter(matching).max_by_key(|route| route.destination.prefix_len());
+        longest.map(|route| route.link.clone())
+    }
+
     /// Whether the packet gets past every chain that hangs there.
     fn hook(&mut self, at: &str) -> bool {
         let table = self.table;
@@ -157,6 +152,9 @@ impl Walk<'_> {
                 Statement::Match { fields, comparison, with } => {
                     let key = self.key(fields)?;
                     let equal = match with {
+                        Operand::Value(Atom::Address(block)) => {
+                            matches!(&key[..], [Atom::Address(address)] if block.contains(address))
+                        }
                         Operand::Value(atom) => [atom.clone()] == key[..],
                         Operand::Set(name) => self.holds(self.table.sets.get(name)?, &key),
                     };
@@ -164,10 +162,13 @@ impl Walk<'_> {
                         return None;
                     }
                 }
-                Statement::NoWayBack if self.way_back.as_deref() == Some(&self.packet.in_link) => {
-                    return None;
+                Statement::NoWayBack => {
+                    if self.route(self.packet.source).as_deref() == Some(&self.packet.in_link) {
+                        return None;
+                    }
                 }
-                Statement::NoWayBack => (),
+                Statement::ForThisHost if !self.is_local(self.packet.destination) => return None,
+                Statement::ForThisHost => (),
                 Statement::Translated if self.fate.destination.is_none() => return None,
                 Statement::Translated => (),
                 Statement::NotBareSyn => {
@@ -207,7 +208,7 @@ impl Walk<'_> {
                     return Some(Verdict::Accept);
                 }
                 Statement::Decide(verdict) => return Some(verdict.clone()),
-                Statement::ForThisHost | Statement::Foreign(_) => panic!("not a router's: {statement}"),
+                Statement::Foreign(_) => panic!("not ours: {statement}"),
             }
         }
         None
@@ -236,7 +237,7 @@ impl Walk<'_> {
             Field::Family => Some(Atom::word(if packet.ipv6 { "ipv6" } else { "ipv4" })),
             Field::Protocol => Some(Atom::word(packet.protocol)),
             Field::IcmpType => (packet.protocol == "icmp").then(|| Atom::word(packet.icmp.0)),
-            Field::IcmpCode => (packet.protocol == "icmp").then(|| Atom::Number(packet.icmp.1)),
+            Field::IcmpCode => (packet.protocol == "icmp").then_some(Atom::Number(packet.icmp.1)),
             Field::State => Some(Atom::word(packet.state)),
             Field::Mark => Some(Atom::Number(packet.mark)),
         };

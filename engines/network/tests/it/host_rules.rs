@@ -1,0 +1,189 @@
+//! The host's rules: a second wall between data planes and the host, and the way to what is published.
+
+use crate::simulator::{Fate, ITSELF, Packet, run};
+use crate::world::{CONTROL, DATABASE, HOST, STRANGER, elsewhere, here, state};
+use network::addresses::{HOST_LINK, UPLINK_HOST, UPLINK_ROUTER};
+use network::{
+    Address, ControlPlane, Desired, Namespace, Route, Ruleset, State, TABLE_MAIN, ruleset, topology,
+};
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// A packet, and what is to become of it: the counter that stops it, or where it goes and whether hidden.
+struct Case {
+    what: &'static str,
+    packet: Packet,
+    fate: Result<(Ipv4Addr, u16, bool), &'static str>,
+}
+
+#[test]
+fn the_hosts_rules_let_through_what_they_must_and_nothing_else() {
+    for desired in states() {
+        assert_eq!(first_fault(&ruleset::write_host(&desired), &desired), None);
+    }
+}
+
+#[test]
+fn every_rule_of_the_host_is_needed() {
+    let unseen: Vec<BTreeSet<String>> = states().iter().map(unseen).collect();
+    let redundant = unseen.iter().skip(1).fold(unseen[0].clone(), |all, one| &all & one);
+    assert_eq!(redundant, BTreeSet::new());
+}
+
+/// The control plane here, published at every address and at one; and elsewhere.
+fn states() -> [Desired; 3] {
+    let reach = vec![format!("{DATABASE}:5432").parse().unwrap()];
+    let published = Some(format!("{HOST}:8443").parse().unwrap());
+    [here(3), state(ControlPlane::Here { published, reach }, 3), elsewhere(3)]
+}
+
+fn unseen(desired: &Desired) -> BTreeSet<String> {
+    assert_eq!(first_fault(&ruleset::write_host(desired), desired), None);
+    let weakened = ruleset::write_host(desired).weakened().into_iter();
+    weakened.filter(|w| first_fault(&w.ruleset, desired).is_none()).map(|w| w.what).collect()
+}
+
+fn first_fault(table: &Ruleset, desired: &Desired) -> Option<String> {
+    let mut cases = always();
+    match desired.control_plane() {
+        ControlPlane::Here { published, .. } => {
+            cases.extend(at_home());
+            let anywhere = published.is_some_and(|at| at.ip().is_unspecified());
+            let reached = if anywhere { (UPLINK_ROUTER, 443, true) } else { (LOOPBACK, 8443, false) };
+            cases.push(case("the host's own client, by `localhost`", to_itself(8443), Ok(reached)));
+        }
+        ControlPlane::Elsewhere { .. } => cases.extend(away()),
+    }
+    let host = host(desired);
+    cases.iter().find_map(|case| {
+        let fate = run(table, &host, &case.packet);
+        let stopped = fate.counted.iter().find_map(|counter| counter.strip_prefix("dropped_"));
+        let right = match case.fate {
+            Err(by) => !fate.passed && stopped == Some(by),
+            Ok((to, port, hidden)) => {
+                let Fate { passed, destination, masqueraded, .. } = fate;
+                passed && stopped.is_none() && destination == Some((to, port)) && masqueraded == hidden
+            }
+        };
+        (!right).then(|| format!("{}: {fate:?}", case.what))
+    })
+}
+
+/// The host: our link, and an interface to the internet and to a network of its own.
+fn host(desired: &Desired) -> State {
+    let mut host = topology(desired).namespaces.remove(&Namespace::Host).unwrap();
+    let route = |destination: &str, link: &str| Route {
+        table: TABLE_MAIN,
+        destination: destination.parse().unwrap(),
+        via: None,
+        link: link.to_owned(),
+    };
+    host.addresses
+        .insert(Address { link: "eth0".to_owned(), address: format!("{HOST}/24").parse().unwrap() });
+    host.addresses.insert(Address { link: "lo".to_owned(), address: "127.0.0.1/8".parse().unwrap() });
+    host.routes.extend([route("0.0.0.0/0", "eth0"), route("172.17.0.0/16", "docker0")]);
+    host
+}
+
+fn case(what: &'static str, packet: Packet, fate: Result<(Ipv4Addr, u16, bool), &'static str>) -> Case {
+    Case { what, packet, fate }
+}
+
+/// From the router, whose address every flow of a tenant has by then.
+fn leaving(to: Ipv4Addr, port: u16) -> Packet {
+    Packet::syn(HOST_LINK, UPLINK_ROUTER, to, port)
+}
+
+fn arriving(from: Ipv4Addr, to: Ipv4Addr, port: u16) -> Packet {
+    Packet::syn("eth0", from, to, port)
+}
+
+fn own(to: Ipv4Addr, port: u16) -> Packet {
+    Packet::syn(ITSELF, HOST, to, port)
+}
+
+fn to_itself(port: u16) -> Packet {
+    Packet::syn(ITSELF, LOOPBACK, LOOPBACK, port)
+}
+
+fn open(packet: Packet) -> Packet {
+    Packet { state: "established", ..packet }
+}
+
+fn related(packet: Packet) -> Packet {
+    Packet { state: "related", protocol: "icmp", icmp: ("destination-unreachable", 4), ..packet }
+}
+
+fn always() -> Vec<Case> {
+    let unspoofed = |source| Packet { source, ..leaving(STRANGER, 443) };
+    vec![
+        case("a data plane to the internet", leaving(STRANGER, 443), Ok((STRANGER, 443, true))),
+        case("to another port of it", leaving(STRANGER, 80), Err("destination")),
+        case("by UDP", Packet { protocol: "udp", ..leaving(STRANGER, 443) }, Err("destination")),
+        case("by IPv6", Packet { ipv6: true, ..leaving(STRANGER, 443) }, Err("destination")),
+        case("with a tenant's own source", unspoofed([10, 101, 0, 10].into()), Err("destination")),
+        case("back to the router", leaving([10, 100, 255, 3].into(), 443), Err("destination")),
+        case("to the host's public address", leaving(HOST, 443), Err("input")),
+        case("to the host's end of our link", leaving(UPLINK_HOST, 22), Err("input")),
+        case("to the host's loopback", leaving(LOOPBACK, 5432), Err("input")),
+        case("a published port from the router", leaving(HOST, 8443), Err("input")),
+        case("an answer to the host's own client", open(leaving(HOST, 50_000)), Ok((HOST, 50_000, false))),
+        case("an open flow out", open(leaving(STRANGER, 443)), Ok((STRANGER, 443, false))),
+        case("an error about one, out", related(leaving(STRANGER, 0)), Ok((STRANGER, 0, false))),
+        case("an open flow in", open(arriving(STRANGER, UPLINK_ROUTER, 9)), Ok((UPLINK_ROUTER, 9, false))),
+        case(
+            "an error about one, in",
+            related(arriving(STRANGER, UPLINK_ROUTER, 0)),
+            Ok((UPLINK_ROUTER, 0, false)),
+        ),
+        case("a stranger who names the router", arriving(STRANGER, UPLINK_ROUTER, 443), Err("inbound")),
+        case("the host's other business", arriving(STRANGER, HOST, 22), Ok((HOST, 22, false))),
+        case(
+            "and what it forwards for others",
+            arriving(STRANGER, [172, 17, 0, 2].into(), 80),
+            Ok(([172, 17, 0, 2].into(), 80, false)),
+        ),
+        case("the host to itself", to_itself(5432), Ok((LOOPBACK, 5432, false))),
+        case("the host to the internet", own(STRANGER, 443), Ok((STRANGER, 443, false))),
+        case(
+            "a remote port of the published number",
+            arriving(STRANGER, [172, 17, 0, 2].into(), 8443),
+            Ok(([172, 17, 0, 2].into(), 8443, false)),
+        ),
+        case("the host to a remote port of that number", own(STRANGER, 8443), Ok((STRANGER, 8443, false))),
+    ]
+}
+
+fn at_home() -> Vec<Case> {
+    let control = Ok((UPLINK_ROUTER, 443, false));
+    vec![
+        case("a client", arriving(STRANGER, HOST, 8443), control),
+        case("the host's own client", own(HOST, 8443), control),
+        case("the control plane's answer", open(leaving(STRANGER, 50_000)), Ok((STRANGER, 50_000, false))),
+        case("the control plane to its database", leaving(DATABASE, 5432), Ok((DATABASE, 5432, true))),
+        case("another port of it", leaving(DATABASE, 5433), Err("destination")),
+        case(
+            "with another source",
+            Packet { source: [10, 100, 0, 2].into(), ..leaving(DATABASE, 5432) },
+            Err("destination"),
+        ),
+        case("a forwarded port of another host", arriving(STRANGER, HOST, 20_001), Ok((HOST, 20_001, false))),
+    ]
+}
+
+fn away() -> Vec<Case> {
+    let plan = |from| arriving(from, HOST, 20_001);
+    vec![
+        case("a plan", plan(CONTROL), Ok((UPLINK_ROUTER, 20_001, false))),
+        case("a plan from somebody else", plan(STRANGER), Ok((HOST, 20_001, false))),
+        case(
+            "a plan to another host behind this one",
+            arriving(CONTROL, [172, 17, 0, 2].into(), 20_001),
+            Ok(([172, 17, 0, 2].into(), 20_001, false)),
+        ),
+        case("a plan from the router", Packet { source: CONTROL, ..leaving(HOST, 20_001) }, Err("input")),
+        case("a published port of another host", arriving(STRANGER, HOST, 8443), Ok((HOST, 8443, false))),
+    ]
+}
