@@ -27,7 +27,7 @@ pub const REACH_MAX: usize = 4_096;
 /// The most addresses that a host may have.
 pub const HOST_ADDRESSES_MAX: usize = 256;
 
-/// The most interfaces through which a host reaches the internet.
+/// The most interfaces that forward for us.
 pub const INTERFACES_MAX: usize = 16;
 
 /// The longest name of a Linux interface (IFNAMSIZ, less its end).
@@ -54,7 +54,8 @@ pub enum ControlPlane {
 /// The host's side of the way out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Uplink {
-    /// The interfaces through which the host reaches the internet, sorted. They forward, no others do.
+    /// The interfaces through which the host reaches the internet, sorted: they forward from now on, but only for
+    /// us. A host that forwards already names none, and goes on as it does.
     pub interfaces: Vec<String>,
     /// The host's own addresses, sorted: no data plane connects to one, public or not.
     pub host_addresses: Vec<Ipv4Addr>,

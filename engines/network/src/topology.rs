@@ -210,7 +210,7 @@ fn inner() -> State {
 fn host(desired: &Desired) -> State {
     let mut state = State::default();
     state.attach(HOST_LINK, UPLINK_HOST, UPLINK_NETWORK);
-    // Links forward one by one: the host does not become a router between its other networks.
+    // Links forward one by one, and the host's table lets those forward to our link only.
     let interfaces = desired.uplink().interfaces.iter().map(String::as_str);
     for link in interfaces.chain([HOST_LINK]) {
         state.sysctls.insert(format!("net/ipv4/conf/{link}/forwarding"), "1".to_owned());

@@ -23,11 +23,15 @@ const PUBLISHED: &str = "published";
 /// The same, whatever the host's address.
 const PUBLISHED_ANYWHERE: &str = "published_anywhere";
 
+/// The interfaces that forward for us, and did not before.
+const INTERFACES: &str = "interfaces";
+
 /// The host's own addresses for itself.
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 
 /// The reasons that this table has for a drop.
-const REASONS: [DropReason; 3] = [DropReason::Destination, DropReason::Inbound, DropReason::Input];
+const REASONS: [DropReason; 4] =
+    [DropReason::Destination, DropReason::Inbound, DropReason::Transit, DropReason::Input];
 
 /// Writes the rules of the host's own namespace.
 #[must_use]
@@ -60,7 +64,9 @@ fn sets(desired: &Desired) -> BTreeMap<String, Set> {
         }
     }
     let lead = [Kind::Address, Kind::Port];
+    let interfaces = desired.uplink().interfaces.iter().map(|name| vec![link(name)]);
     let sets = [
+        (INTERFACES, Set::of([Kind::Link], interfaces)),
         (CONTROL_ADDRESSES, control_addresses(desired)),
         (CONTROL_REACH, control_reach(desired)),
         (FORWARDED, Set::map([Kind::Port], lead.clone(), forwarded)),
@@ -137,6 +143,8 @@ fn filters() -> BTreeMap<&'static str, Chain> {
                 [
                     rule([from_router(), goto("from_router")]),
                     rule([is(Field::OutLink, link(HOST_LINK)), goto("to_router")]),
+                    // The host does not become a router between its other networks.
+                    dropping([in_set(&[Field::InLink], INTERFACES)], DropReason::Transit),
                 ],
             ),
         ),

@@ -141,6 +141,8 @@ pub enum DropReason {
     NotLive,
     /// More connections than the tenant may have.
     Cap,
+    /// Through the host, from one network of its own to another, which it did not do before.
+    Transit,
     /// To the router itself, or the host.
     Input,
     /// From the router itself.
@@ -188,7 +190,7 @@ impl Set {
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Ipv6,
         Self::Spoofed,
         Self::NoWayBack,
@@ -206,6 +208,7 @@ impl DropReason {
         Self::Port,
         Self::NotLive,
         Self::Cap,
+        Self::Transit,
         Self::Input,
         Self::Output,
     ];
@@ -231,6 +234,7 @@ impl DropReason {
             Self::Port => "port",
             Self::NotLive => "not_live",
             Self::Cap => "cap",
+            Self::Transit => "transit",
             Self::Input => "input",
             Self::Output => "output",
         }

@@ -60,7 +60,8 @@ const FRAGMENTATION_NEEDED: u32 = 4;
 /// Writes the rules of the router's namespace.
 #[must_use]
 pub fn write(desired: &Desired) -> Ruleset {
-    let counters = DropReason::ALL.map(DropReason::counter).into_iter().chain(
+    let reasons = DropReason::ALL.into_iter().filter(|reason| *reason != DropReason::Transit);
+    let counters = reasons.map(DropReason::counter).chain(
         desired
             .tenants()
             .iter()

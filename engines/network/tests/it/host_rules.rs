@@ -9,6 +9,9 @@ use network::{
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+/// Somebody on a network of the host's own.
+const CONTAINER: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 2);
+
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// A packet, and what is to become of it: the counter that stops it, or where it goes and whether hidden.
@@ -100,6 +103,11 @@ fn arriving(from: Ipv4Addr, to: Ipv4Addr, port: u16) -> Packet {
     Packet::syn("eth0", from, to, port)
 }
 
+/// By an interface that forwarded before we came.
+fn before(from: Ipv4Addr, port: u16) -> Packet {
+    Packet::syn("eth1", from, CONTAINER, port)
+}
+
 fn own(to: Ipv4Addr, port: u16) -> Packet {
     Packet::syn(ITSELF, HOST, to, port)
 }
@@ -140,18 +148,11 @@ fn always() -> Vec<Case> {
         ),
         case("a stranger who names the router", arriving(STRANGER, UPLINK_ROUTER, 443), Err("inbound")),
         case("the host's other business", arriving(STRANGER, HOST, 22), Ok((HOST, 22, false))),
-        case(
-            "and what it forwards for others",
-            arriving(STRANGER, [172, 17, 0, 2].into(), 80),
-            Ok(([172, 17, 0, 2].into(), 80, false)),
-        ),
+        case("what passes between its networks", arriving(STRANGER, CONTAINER, 80), Err("transit")),
+        case("what passed between them before", before(STRANGER, 80), Ok((CONTAINER, 80, false))),
         case("the host to itself", to_itself(5432), Ok((LOOPBACK, 5432, false))),
         case("the host to the internet", own(STRANGER, 443), Ok((STRANGER, 443, false))),
-        case(
-            "a remote port of the published number",
-            arriving(STRANGER, [172, 17, 0, 2].into(), 8443),
-            Ok(([172, 17, 0, 2].into(), 8443, false)),
-        ),
+        case("a remote port of the published number", before(STRANGER, 8443), Ok((CONTAINER, 8443, false))),
         case("the host to a remote port of that number", own(STRANGER, 8443), Ok((STRANGER, 8443, false))),
     ]
 }
@@ -180,8 +181,8 @@ fn away() -> Vec<Case> {
         case("a plan from somebody else", plan(STRANGER), Ok((HOST, 20_001, false))),
         case(
             "a plan to another host behind this one",
-            arriving(CONTROL, [172, 17, 0, 2].into(), 20_001),
-            Ok(([172, 17, 0, 2].into(), 20_001, false)),
+            before(CONTROL, 20_001),
+            Ok((CONTAINER, 20_001, false)),
         ),
         case("a plan from the router", Packet { source: CONTROL, ..leaving(HOST, 20_001) }, Err("input")),
         case("a published port of another host", arriving(STRANGER, HOST, 8443), Ok((HOST, 8443, false))),

@@ -52,7 +52,7 @@ fn only_the_router_forwards_and_nobody_speaks_ipv6() {
     for (namespace, state) in &topology(&here(3)).namespaces {
         let forwards = state.sysctls.get("net/ipv4/ip_forward").map(String::as_str);
         let expected = match namespace {
-            // The host forwards by single links, and not between its own.
+            // The host forwards by single links; its table sees to where.
             Namespace::Host => None,
             Namespace::Router => Some("1"),
             Namespace::ControlPlane | Namespace::Tenant(_) => Some("0"),
