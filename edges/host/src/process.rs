@@ -6,11 +6,15 @@ mod spawner;
 
 pub use output::Output;
 
+use crate::network::Namespace;
+use crate::network::unshare_network;
 use log_file::LogFile;
 use rustix::fs::Mode;
-use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal};
+use rustix::process::{DumpableBehavior, Gid, Pid, Resource, Rlimit, Signal, Uid};
+use rustix::thread::LinkNameSpaceType;
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -36,6 +40,10 @@ pub struct Spawn {
     pub cwd: PathBuf,
     /// The whole environment: nothing is inherited.
     pub env: Vec<(OsString, OsString)>,
+    /// The network it has; any but this process's needs root.
+    pub network: Network,
+    /// How long it lives.
+    pub lifetime: Lifetime,
     /// Where its stderr goes.
     pub stderr: Output,
     /// Whether its stdin is a pipe from here ([`Running::take_stdin`]); empty otherwise.
@@ -44,7 +52,27 @@ pub struct Spawn {
     pub stdout_pipe: bool,
 }
 
-/// A child that was started. Dropping it kills the child.
+/// The network that a child has.
+#[derive(Debug, Clone)]
+pub enum Network {
+    /// The one of this process.
+    Inherited,
+    /// A new one, with nothing in it, that lasts as long as the child.
+    Fresh,
+    /// This one.
+    Of(Namespace),
+}
+
+/// How long a child lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Until it ends, or this process does, or its [`Running`] is dropped.
+    WithParent,
+    /// Until it ends.
+    Own,
+}
+
+/// A child that was started. Dropping it kills the child, unless that has a lifetime of its own.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -86,6 +114,8 @@ impl Spawn {
             gid: None,
             cwd,
             env: Vec::new(),
+            network: Network::Inherited,
+            lifetime: Lifetime::WithParent,
             stderr: Output::Inherit,
             stdin_pipe: false,
             stdout_pipe: false,
@@ -93,10 +123,12 @@ impl Spawn {
     }
 
     /// Starts the child: without new privileges, in its own process group (Ctrl-C in the terminal reaches the
-    /// parent alone, which stops children in its order), private files by default, and gone if the parent is.
+    /// parent alone, which stops children in its order), private files by default, and gone if the parent is, unless
+    /// it has a lifetime of its own.
     ///
     /// # Errors
-    /// When the program cannot be run, the user cannot be changed to, or the log file cannot be opened.
+    /// When the program cannot be run, the network cannot be entered, the user cannot be changed to, or the log file
+    /// cannot be opened.
     pub async fn spawn(self) -> Result<Running, SpawnError> {
         let (stderr, log) =
             self.stderr.open(self.uid).map_err(|(path, source)| SpawnError::Output { path, source })?;
@@ -115,33 +147,76 @@ impl Spawn {
         command.args(&self.args).env_clear().envs(self.env.iter().cloned()).current_dir(&self.cwd);
         command.stdin(if self.stdin_pipe { Stdio::piped() } else { Stdio::null() });
         command.stdout(if self.stdout_pipe { Stdio::piped() } else { Stdio::null() });
-        command.stderr(stderr).process_group(0).kill_on_drop(true);
-        // The standard library drops the supplementary groups along with root, before it changes the user.
-        if let Some(gid) = self.gid {
-            command.gid(gid);
-        }
-        if let Some(uid) = self.uid {
-            command.uid(uid);
-        }
-        let parent = rustix::process::getpid();
+        command.stderr(stderr).process_group(0).kill_on_drop(self.lifetime == Lifetime::WithParent);
+        let birth = self.birth();
         #[expect(unsafe_code, reason = "the only way to run code between fork and exec")]
         // SAFETY: the closure makes system calls only: it allocates nothing, takes no lock, and touches no
         // memory of the parent, so it is sound in the child of a threaded process.
         unsafe {
-            command.pre_exec(move || confine(parent));
+            command.pre_exec(move || birth.complete());
         }
         command
     }
+
+    fn birth(&self) -> Birth {
+        Birth {
+            network: self.network.clone(),
+            lifetime: self.lifetime,
+            // Who may not change its groups (anyone but root) keeps them; who drops root drops those too.
+            drops_groups: self.uid.is_some() && is_root(),
+            gid: self.gid.map(Gid::from_raw),
+            uid: self.uid.map(Uid::from_raw),
+            parent: rustix::process::getpid(),
+        }
+    }
 }
 
-/// Runs in the child, as its final user, just before the program.
-fn confine(parent: Pid) -> io::Result<()> {
-    rustix::process::umask(Mode::from_raw_mode(0o077));
-    rustix::thread::set_no_new_privs(true)?;
-    // Set after the change of user, which clears it.
-    rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
-    // The parent may have died before the line above took effect.
-    if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+/// What a child becomes between fork and exec. The standard library would change the user first, and then the
+/// network could not be entered any more.
+struct Birth {
+    network: Network,
+    lifetime: Lifetime,
+    drops_groups: bool,
+    gid: Option<Gid>,
+    uid: Option<Uid>,
+    parent: Pid,
+}
+
+impl Birth {
+    /// Runs in the child, just before the program.
+    fn complete(&self) -> io::Result<()> {
+        match &self.network {
+            Network::Inherited => {}
+            Network::Fresh => unshare_network()?,
+            Network::Of(namespace) => {
+                let network = Some(LinkNameSpaceType::Network);
+                rustix::thread::move_into_link_name_space(namespace.as_fd(), network)?;
+            }
+        }
+        if let Some(gid) = self.gid {
+            rustix::thread::set_thread_gid(gid)?;
+        }
+        if self.drops_groups {
+            rustix::thread::set_thread_groups(&[])?;
+        }
+        if let Some(uid) = self.uid {
+            rustix::thread::set_thread_uid(uid)?;
+        }
+        rustix::process::umask(Mode::from_raw_mode(0o077));
+        rustix::thread::set_no_new_privs(true)?;
+        match self.lifetime {
+            Lifetime::Own => Ok(()),
+            Lifetime::WithParent => self.die_with_parent(),
+        }
+    }
+
+    /// Set after the change of user, which clears it.
+    fn die_with_parent(&self) -> io::Result<()> {
+        rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+        // The parent may have died before the line above took effect.
+        let alive = rustix::process::getppid() == Some(self.parent);
+        if alive { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+    }
 }
 
 impl Running {

@@ -1,0 +1,433 @@
+//! Limits of memory, CPU and processes, by control groups (cgroups(7)): version 2, or 1 where that has the controller.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// How long a period of the CPU limit is.
+const PERIOD_US: u64 = 100_000;
+
+/// The shortest share of a period that the kernel takes.
+const QUOTA_MIN_US: u64 = 1_000;
+
+/// The longest name of a group.
+const NAME_MAX: usize = 64;
+
+/// The name of a group, or of the slice that groups lie in.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GroupName(String);
+
+/// Says why a text is no name of a group.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not the name of a control group: at most 64 lowercase letters, digits, `-` or `.`, a letter first"
+)]
+pub struct GroupNameError(String);
+
+/// What can be limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Controller {
+    /// Bytes of memory, swap included where the kernel counts it.
+    Memory,
+    /// CPU time per time.
+    Cpu,
+    /// Processes and threads.
+    Pids,
+}
+
+/// How much the processes of a group may use together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most memory, in bytes.
+    pub memory_bytes: u64,
+    /// Most CPU, in thousandths of one core.
+    pub cpu_millicores: u32,
+    /// Most processes and threads.
+    pub pids: u32,
+}
+
+/// A group with limits. Dropping this leaves it.
+#[derive(Debug)]
+pub struct Cgroup {
+    /// Its folder for each controller; often the same one.
+    folders: BTreeMap<Controller, PathBuf>,
+    usage: Option<Usage>,
+    missing: Vec<Missing>,
+}
+
+/// A limit that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Which.
+    pub controller: Controller,
+    /// Why.
+    pub why: String,
+}
+
+/// Says why a group could not be made, joined, read or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// The system refuses.
+    #[error("cannot {deed} the control group `{}`: {source}", .path.display())]
+    Refused {
+        /// What was tried.
+        deed: &'static str,
+        /// Its folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Its usage is not counted here.
+    #[error("no control group counts the CPU time here")]
+    Uncounted,
+}
+
+/// Where the CPU time is counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Usage {
+    /// `cpu.stat` of version 2, in microseconds.
+    Stat(PathBuf),
+    /// `cpuacct.usage` of version 1, in nanoseconds.
+    Account(PathBuf),
+}
+
+/// Where the control groups of this machine are mounted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Mounts {
+    v2: Option<PathBuf>,
+    v1: BTreeMap<String, PathBuf>,
+}
+
+impl FromStr for GroupName {
+    type Err = GroupNameError;
+
+    fn from_str(text: &str) -> Result<Self, GroupNameError> {
+        // INVARIANT: one part of a path, and no file of the kernel's own (those hold `_` or are told by their folder).
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+        let starts = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
+        let good = starts && text.bytes().all(plain) && text.len() <= NAME_MAX;
+        if good { Ok(Self(text.to_owned())) } else { Err(GroupNameError(text.chars().take(80).collect())) }
+    }
+}
+
+impl Controller {
+    const ALL: [Self; 3] = [Self::Memory, Self::Cpu, Self::Pids];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Cpu => "cpu",
+            Self::Pids => "pids",
+        }
+    }
+}
+
+impl Limits {
+    /// What to write into which file: of version 2.
+    fn v2(self, controller: Controller) -> Vec<Setting> {
+        match controller {
+            Controller::Memory => vec![
+                Setting::must("memory.max", self.memory_bytes),
+                Setting::may("memory.swap.max", 0),
+                // A tenant's process dies whole or not at all.
+                Setting::may("memory.oom.group", 1),
+            ],
+            Controller::Cpu => vec![Setting::must("cpu.max", format!("{} {PERIOD_US}", self.quota_us()))],
+            Controller::Pids => vec![Setting::must("pids.max", self.pids)],
+        }
+    }
+
+    /// What to write into which file: of version 1.
+    fn v1(self, controller: Controller) -> Vec<Setting> {
+        match controller {
+            Controller::Memory => vec![
+                // The sum with swap may never be the smaller of the two, so it is first lifted, whatever it was.
+                Setting::may("memory.memsw.limit_in_bytes", -1),
+                Setting::must("memory.limit_in_bytes", self.memory_bytes),
+                Setting::may("memory.memsw.limit_in_bytes", self.memory_bytes),
+            ],
+            Controller::Cpu => vec![
+                Setting::must("cpu.cfs_period_us", PERIOD_US),
+                Setting::must("cpu.cfs_quota_us", self.quota_us()),
+            ],
+            Controller::Pids => vec![Setting::must("pids.max", self.pids)],
+        }
+    }
+
+    /// CPU time per period.
+    fn quota_us(self) -> u64 {
+        (u64::from(self.cpu_millicores) * PERIOD_US / 1_000).max(QUOTA_MIN_US)
+    }
+}
+
+/// A file of a group, and what it is to hold.
+struct Setting {
+    file: &'static str,
+    value: String,
+    /// Whether the limit does not hold without it.
+    needed: bool,
+}
+
+impl Setting {
+    fn must(file: &'static str, value: impl ToString) -> Self {
+        Self { file, value: value.to_string(), needed: true }
+    }
+
+    fn may(file: &'static str, value: impl ToString) -> Self {
+        Self { file, value: value.to_string(), needed: false }
+    }
+}
+
+impl Cgroup {
+    /// Makes the group `slice/name` with `limits`, or sets the limits of one that is there. A limit that this host
+    /// cannot hold is in [`Cgroup::missing`].
+    ///
+    /// # Errors
+    /// When a group that this host could have cannot be made.
+    pub fn create(slice: &GroupName, name: &GroupName, limits: Limits) -> Result<Self, CgroupError> {
+        let path = Path::new("/proc/self/mountinfo");
+        let mountinfo = std::fs::read_to_string(path).map_err(refused("find", path))?;
+        Self::create_in(&Mounts::parse(&mountinfo), slice, name, limits)
+    }
+
+    fn create_in(
+        mounts: &Mounts,
+        slice: &GroupName,
+        name: &GroupName,
+        limits: Limits,
+    ) -> Result<Self, CgroupError> {
+        let mut group = Self { folders: BTreeMap::new(), usage: None, missing: Vec::new() };
+        let below = |mount: &Path| mount.join(&slice.0).join(&name.0);
+        for controller in Controller::ALL {
+            let (folder, settings) = match mounts.of(controller) {
+                Some(Home::V2(mount)) => {
+                    // Each level passes its controllers on; a refusal shows as a limit that cannot be written.
+                    let pass_on = format!("+{}", controller.name());
+                    let _ = write(&mount.join("cgroup.subtree_control"), &pass_on);
+                    make(&mount.join(&slice.0))?;
+                    let _ = write(&mount.join(&slice.0).join("cgroup.subtree_control"), &pass_on);
+                    (below(mount), limits.v2(controller))
+                }
+                Some(Home::V1(mount)) => (below(mount), limits.v1(controller)),
+                None => {
+                    group.lacks(controller, "no control groups of this kind are mounted");
+                    continue;
+                }
+            };
+            make(&folder)?;
+            match set(&folder, &settings) {
+                Ok(()) => {}
+                Err(error) => group.lacks(controller, error),
+            }
+            group.folders.insert(controller, folder);
+        }
+        group.count_usage(mounts, &below)?;
+        Ok(group)
+    }
+
+    /// CPU time is counted by version 2 everywhere, by version 1 in a hierarchy of its own.
+    fn count_usage(&mut self, mounts: &Mounts, below: &dyn Fn(&Path) -> PathBuf) -> Result<(), CgroupError> {
+        if let (Some(mount), None) = (&mounts.v2, mounts.v1.get("cpuacct")) {
+            self.usage = Some(Usage::Stat(below(mount)));
+        } else if let Some(mount) = mounts.v1.get("cpuacct") {
+            self.usage = Some(Usage::Account(below(mount)));
+        }
+        match &self.usage {
+            Some(Usage::Stat(folder) | Usage::Account(folder)) => make(folder),
+            None => Ok(()),
+        }
+    }
+
+    fn lacks(&mut self, controller: Controller, why: impl ToString) {
+        self.missing.push(Missing { controller, why: why.to_string() });
+    }
+
+    /// The limits that do not hold on this host.
+    #[must_use]
+    pub fn missing(&self) -> &[Missing] {
+        &self.missing
+    }
+
+    /// Moves process `pid` with all its threads into the group. Its later children start there.
+    ///
+    /// # Errors
+    /// When there is no such process, or the system refuses.
+    pub fn add(&self, pid: u32) -> Result<(), CgroupError> {
+        for folder in self.all_folders() {
+            let file = folder.join("cgroup.procs");
+            write(&file, &pid.to_string()).map_err(refused("put a process into", &folder))?;
+        }
+        Ok(())
+    }
+
+    /// The CPU time that its processes used, ended ones included, in microseconds.
+    ///
+    /// # Errors
+    /// When nothing counts it, or it cannot be read.
+    pub fn cpu_time_us(&self) -> Result<u64, CgroupError> {
+        let usage = self.usage.as_ref().ok_or(CgroupError::Uncounted)?;
+        let (file, read): (PathBuf, fn(&str) -> Option<u64>) = match usage {
+            Usage::Stat(folder) => (folder.join("cpu.stat"), |text| {
+                text.lines().find_map(|line| line.strip_prefix("usage_usec "))?.trim().parse().ok()
+            }),
+            Usage::Account(folder) => {
+                (folder.join("cpuacct.usage"), |text| text.trim().parse::<u64>().ok().map(|ns| ns / 1_000))
+            }
+        };
+        let text = std::fs::read_to_string(&file).map_err(refused("read", &file))?;
+        read(&text).ok_or(CgroupError::Uncounted)
+    }
+
+    /// Removes the group, which must be empty. Nothing to remove is no error.
+    ///
+    /// # Errors
+    /// When processes are in it ([`io::ErrorKind::ResourceBusy`]), or the system refuses.
+    pub fn remove(self) -> Result<(), CgroupError> {
+        for folder in self.all_folders() {
+            match std::fs::remove_dir(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(refused("remove", &folder)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn all_folders(&self) -> BTreeSet<PathBuf> {
+        let mut folders: BTreeSet<PathBuf> = self.folders.values().cloned().collect();
+        if let Some(Usage::Stat(folder) | Usage::Account(folder)) = &self.usage {
+            folders.insert(folder.clone());
+        }
+        folders
+    }
+}
+
+/// Where a controller is.
+#[derive(Debug, PartialEq, Eq)]
+enum Home<'a> {
+    V2(&'a Path),
+    V1(&'a Path),
+}
+
+impl Mounts {
+    /// Reads proc_pid_mountinfo(5).
+    fn parse(mountinfo: &str) -> Self {
+        let mut mounts = Self::default();
+        for line in mountinfo.lines() {
+            let Some((place, kind)) = line.split_once(" - ") else { continue };
+            let Some(mount) = place.split(' ').nth(4).map(PathBuf::from) else { continue };
+            let mut kind = kind.split(' ');
+            match (kind.next(), kind.nth(1)) {
+                (Some("cgroup2"), _) => mounts.v2 = mounts.v2.or(Some(mount)),
+                (Some("cgroup"), Some(options)) => {
+                    for controller in options.split(',') {
+                        mounts.v1.entry(controller.to_owned()).or_insert_with(|| mount.clone());
+                    }
+                }
+                _ => {}
+            }
+        }
+        mounts
+    }
+
+    /// A controller belongs to one version at a time: where version 1 has it mounted, version 2 has it not.
+    fn of(&self, controller: Controller) -> Option<Home<'_>> {
+        match (self.v1.get(controller.name()), &self.v2) {
+            (Some(mount), _) => Some(Home::V1(mount)),
+            (None, Some(mount)) => Some(Home::V2(mount)),
+            (None, None) => None,
+        }
+    }
+}
+
+fn set(folder: &Path, settings: &[Setting]) -> io::Result<()> {
+    for setting in settings {
+        let written = write(&folder.join(setting.file), &setting.value);
+        if setting.needed {
+            written?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file of the kernel's, which is there or not.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    std::fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())
+}
+
+fn make(folder: &Path) -> Result<(), CgroupError> {
+    std::fs::create_dir_all(folder).map_err(refused("make", folder))
+}
+
+fn refused(deed: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CgroupError {
+    let path = path.to_owned();
+    move |source| CgroupError::Refused { deed, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { memory_bytes: 64 << 20, cpu_millicores: 500, pids: 20 };
+
+    #[test]
+    fn the_name_of_a_group_is_one_part_of_a_path() {
+        for good in ["palisade.slice", "t7", "palisade-t155"] {
+            assert!(good.parse::<GroupName>().is_ok(), "{good}");
+        }
+        for bad in ["", "..", ".x", "a/b", "a b", "A", "cgroup_x", &"x".repeat(65)] {
+            assert!(bad.parse::<GroupName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn mounts_of_both_versions_are_found() {
+        let mounts = Mounts::parse(
+            "30 23 0:26 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid - cgroup cgroup rw,cpu,cpuacct\n\
+             31 23 0:27 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 cgroup2 rw\n\
+             22 1 0:5 / /proc rw - proc proc rw\n",
+        );
+        let v1 = Path::new("/sys/fs/cgroup/cpu,cpuacct");
+        assert_eq!(mounts.of(Controller::Cpu), Some(Home::V1(v1)));
+        assert_eq!(mounts.v1.get("cpuacct").map(PathBuf::as_path), Some(v1));
+        assert_eq!(mounts.of(Controller::Memory), Some(Home::V2(Path::new("/sys/fs/cgroup/unified"))));
+        assert_eq!(Mounts::parse("").of(Controller::Pids), None);
+    }
+
+    #[test]
+    fn version_2_has_one_folder_with_every_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let group = dir.path().join("palisade.slice/t7");
+        std::fs::create_dir_all(&group).unwrap();
+        for file in ["memory.max", "cpu.max", "pids.max", "cgroup.procs", "memory.swap.max"] {
+            std::fs::write(group.join(file), "").unwrap();
+        }
+        std::fs::write(group.join("cpu.stat"), "usage_usec 1234\nuser_usec 1000\n").unwrap();
+        let made = create(&Mounts { v2: Some(dir.path().to_owned()), v1: BTreeMap::new() });
+        let read = |file: &str| std::fs::read_to_string(group.join(file)).unwrap();
+        assert_eq!(made.missing(), []);
+        assert_eq!((read("memory.max"), read("cpu.max")), ("67108864".to_owned(), "50000 100000".to_owned()));
+        assert_eq!((read("pids.max"), read("memory.swap.max")), ("20".to_owned(), "0".to_owned()));
+        made.add(77).unwrap();
+        assert_eq!(read("cgroup.procs"), "77");
+        assert_eq!(made.cpu_time_us().unwrap(), 1_234);
+    }
+
+    #[test]
+    fn what_a_host_cannot_limit_is_reported() {
+        let made = create(&Mounts::default());
+        let missing: Vec<Controller> = made.missing().iter().map(|missing| missing.controller).collect();
+        assert_eq!(missing, Controller::ALL);
+        assert!(matches!(made.cpu_time_us(), Err(CgroupError::Uncounted)));
+        let dir = tempfile::tempdir().unwrap();
+        let made = create(&Mounts { v2: Some(dir.path().to_owned()), v1: BTreeMap::new() });
+        assert_eq!(made.missing().len(), 3);
+    }
+
+    fn create(mounts: &Mounts) -> Cgroup {
+        let (slice, name) = ("palisade.slice".parse().unwrap(), "t7".parse().unwrap());
+        Cgroup::create_in(mounts, &slice, &name, LIMITS).unwrap()
+    }
+}

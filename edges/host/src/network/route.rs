@@ -1,0 +1,132 @@
+//! Addresses and routes, given and taken.
+
+use super::name::LinkName;
+use super::netlink::{Body, CREATE};
+use super::stack::{Stack, StackError, refused};
+use ipnet::IpNet;
+use std::io;
+use std::net::IpAddr;
+
+/// Message kinds and attributes of `linux/rtnetlink.h` and `linux/if_addr.h`.
+const NEW_ADDRESS: u16 = 20;
+const DELETE_ADDRESS: u16 = 21;
+const NEW_ROUTE: u16 = 24;
+const DELETE_ROUTE: u16 = 25;
+const LOCAL: u16 = 2;
+const ADDRESS: u16 = 1;
+const DESTINATION: u16 = 1;
+const LINK: u16 = 4;
+const GATEWAY: u16 = 5;
+
+/// The table that everything is looked up in (`RT_TABLE_MAIN`).
+const MAIN_TABLE: u8 = 254;
+
+/// Who made the route (`RTPROT_STATIC`): an administrator, not a daemon that another one would clean up after.
+const STATIC: u8 = 4;
+
+/// How far it reaches (`RT_SCOPE_UNIVERSE`, `RT_SCOPE_LINK`).
+const EVERYWHERE: u8 = 0;
+const ON_LINK: u8 = 253;
+
+/// What it does (`RTN_UNICAST`).
+const UNICAST: u8 = 1;
+
+/// A route, as it is to be made: in the main table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRoute {
+    /// Where to.
+    pub destination: IpNet,
+    /// The next hop; none when the destination is on the link itself.
+    pub via: Option<IpAddr>,
+    /// Out of which link of ours.
+    pub link: LinkName,
+}
+
+impl Stack<'_> {
+    /// Gives a link of ours an address. One that it has already is no error.
+    ///
+    /// # Errors
+    /// When the link is absent or not ours, or the kernel refuses.
+    pub fn add_address(&mut self, link: &LinkName, address: IpNet) -> Result<(), StackError> {
+        let body = self.address(link, address)?;
+        let done = self.socket.change(NEW_ADDRESS, CREATE, &body);
+        unless(done, libc::EEXIST).map_err(refused(format!("give the link `{link}` the address {address}")))
+    }
+
+    /// Takes an address from a link of ours. One that it has not is no error.
+    ///
+    /// # Errors
+    /// When the link is absent or not ours, or the kernel refuses.
+    pub fn remove_address(&mut self, link: &LinkName, address: IpNet) -> Result<(), StackError> {
+        let body = self.address(link, address)?;
+        let done = self.socket.change(DELETE_ADDRESS, 0, &body);
+        unless(done, libc::EADDRNOTAVAIL)
+            .map_err(refused(format!("take the address {address} from the link `{link}`")))
+    }
+
+    /// Makes a route out of a link of ours. One that is there already is no error.
+    ///
+    /// # Errors
+    /// When the link is absent, down or not ours, or the kernel refuses.
+    pub fn add_route(&mut self, route: &NewRoute) -> Result<(), StackError> {
+        let body = self.route(route)?;
+        let done = self.socket.change(NEW_ROUTE, CREATE, &body);
+        unless(done, libc::EEXIST).map_err(refused(format!("make the route to {}", route.destination)))
+    }
+
+    /// Removes a route out of a link of ours. One that is not there is no error.
+    ///
+    /// # Errors
+    /// When the link is absent or not ours, or the kernel refuses.
+    pub fn remove_route(&mut self, route: &NewRoute) -> Result<(), StackError> {
+        let body = self.route(route)?;
+        let done = self.socket.change(DELETE_ROUTE, 0, &body);
+        unless(done, libc::ESRCH).map_err(refused(format!("remove the route to {}", route.destination)))
+    }
+
+    /// `struct ifaddrmsg` and its attributes.
+    fn address(&mut self, link: &LinkName, address: IpNet) -> Result<Body, StackError> {
+        let [i0, i1, i2, i3] = self.ours(link)?.index.to_ne_bytes();
+        let fixed = [family(address.addr()), address.prefix_len(), 0, EVERYWHERE, i0, i1, i2, i3];
+        let bytes = bytes_of(address.addr());
+        Ok(Body::new(&fixed).bytes(LOCAL, &bytes).bytes(ADDRESS, &bytes))
+    }
+
+    /// `struct rtmsg` and its attributes.
+    fn route(&mut self, route: &NewRoute) -> Result<Body, StackError> {
+        let index = self.ours(&route.link)?.index;
+        let destination = route.destination.trunc();
+        let scope = if route.via.is_some() { EVERYWHERE } else { ON_LINK };
+        let prefix = destination.prefix_len();
+        let family = family(destination.addr());
+        let fixed = [family, prefix, 0, 0, MAIN_TABLE, STATIC, scope, UNICAST, 0, 0, 0, 0];
+        let body = Body::new(&fixed).bytes(DESTINATION, &bytes_of(destination.addr())).number(LINK, index);
+        Ok(match route.via {
+            Some(via) => body.bytes(GATEWAY, &bytes_of(via)),
+            None => body,
+        })
+    }
+}
+
+/// Whether it was done, or stood so already.
+fn unless(done: io::Result<()>, already: i32) -> io::Result<()> {
+    match done {
+        Err(error) if error.raw_os_error() == Some(already) => Ok(()),
+        done => done,
+    }
+}
+
+/// `AF_INET` or `AF_INET6`.
+const fn family(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => 2,
+        IpAddr::V6(_) => 10,
+    }
+}
+
+fn bytes_of(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
