@@ -16,13 +16,15 @@ mod route;
 mod snapshot;
 mod stack;
 pub mod sysctl;
+mod watch;
 
 pub use library::{Nft, NftError};
 pub use link::{Link, Mac, VethEnd};
 pub use name::{LinkName, NameError, NamespaceName, Tag};
-pub use namespace::{Inside, Namespace, NamespaceError, Owned, list};
+pub use namespace::{Inside, Namespace, NamespaceError, Owned};
 pub use route::NewRoute;
 pub use snapshot::{Address, Neighbour, Route, RouteKind, Snapshot};
 pub use stack::{Stack, StackError};
+pub use watch::Watch;
 
 pub(crate) use namespace::unshare_network;

@@ -283,16 +283,8 @@ impl Cgroup {
     ///
     /// # Errors
     /// When processes are in it ([`io::ErrorKind::ResourceBusy`]), or the system refuses.
-    pub fn remove(self) -> Result<(), CgroupError> {
-        for folder in self.all_folders() {
-            match std::fs::remove_dir(&folder) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(refused("remove", &folder)(error));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+    pub fn remove(&self) -> Result<(), CgroupError> {
+        self.all_folders().iter().try_for_each(|folder| remove(folder))
     }
 
     fn all_folders(&self) -> BTreeSet<PathBuf> {
@@ -302,6 +294,25 @@ impl Cgroup {
         }
         folders
     }
+}
+
+/// Removes a slice with every group in it, all of which must be empty. Nothing to remove is no error.
+///
+/// # Errors
+/// When processes are in one, or the system refuses.
+pub fn remove_slice(slice: &GroupName) -> Result<(), CgroupError> {
+    let path = Path::new("/proc/self/mountinfo");
+    let mountinfo = std::fs::read_to_string(path).map_err(refused("find", path))?;
+    let mounts = Mounts::parse(&mountinfo);
+    for mount in mounts.v2.iter().chain(mounts.v1.values()) {
+        let folder = mount.join(&slice.0);
+        // A mount of ours without the slice, or a second name of one that was done.
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        let groups = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        groups.map(|group| group.path()).try_for_each(|group| remove(&group))?;
+        remove(&folder)?;
+    }
+    Ok(())
 }
 
 /// Where a controller is.
@@ -355,6 +366,13 @@ fn set(folder: &Path, settings: &[Setting]) -> io::Result<()> {
 /// Writes a file of the kernel's, which is there or not.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     std::fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())
+}
+
+fn remove(folder: &Path) -> Result<(), CgroupError> {
+    match std::fs::remove_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(refused("remove", folder)(error)),
+        _ => Ok(()),
+    }
 }
 
 fn make(folder: &Path) -> Result<(), CgroupError> {

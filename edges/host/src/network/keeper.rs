@@ -13,7 +13,7 @@ mod protocol;
 mod server;
 
 pub use client::{Keeper, KeeperError, Listing};
-pub use protocol::Code;
+pub use protocol::{Code, Generation};
 pub use server::{KeeperFault, run};
 
 /// The table that the keeper owns, in the family `inet`.

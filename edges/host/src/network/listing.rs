@@ -1,6 +1,6 @@
 //! Everything that nftables has in a namespace, as one document of libnftables-json(5).
 //!
-//! The library would give it in one go, were it not for its versions before 1.0.7 (Debian 12, Ubuntu 22.04): they
+//! The library would give it in one go, were it not for its versions before 1.1.0 (Debian 12, Ubuntu 24.04): they
 //! read freed memory when they write a table that has a flag, as every table with an owner does. So tables come
 //! from the kernel, and from the library only what lies in them.
 

@@ -186,6 +186,38 @@ impl Namespace {
         }
     }
 
+    /// The namespaces of ours that have a name, in the order of their names.
+    ///
+    /// # Errors
+    /// When one cannot be entered or read.
+    pub fn list() -> Result<Vec<Owned>, NamespaceError> {
+        let what: Arc<str> = NAMES.into();
+        let mut found = Vec::new();
+        let entries = match std::fs::read_dir(NAMES) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            Err(error) => return Err(refused("list", &what, error)),
+        };
+        for entry in entries {
+            let file_name = entry.map_err(|error| refused("list", &what, error))?.file_name();
+            let Some(name) = file_name.to_str().and_then(|text| text.parse::<NamespaceName>().ok()) else {
+                continue;
+            };
+            match Self::open(&name) {
+                // One without our tag bears our name by chance: it is not ours.
+                Ok(namespace) => {
+                    if let Some(tag) = namespace.tag()? {
+                        found.push(Owned { name, tag: Some(tag) });
+                    }
+                }
+                Err(NamespaceError::Absent(_)) => found.push(Owned { name, tag: None }),
+                Err(other) => return Err(other),
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
     /// What it was made for, if it is ours.
     ///
     /// # Errors
@@ -259,38 +291,6 @@ impl Inside {
     pub(super) const fn here() -> Self {
         Self { stays: PhantomData }
     }
-}
-
-/// The namespaces of ours that have a name, in the order of their names.
-///
-/// # Errors
-/// When one cannot be entered or read.
-pub fn list() -> Result<Vec<Owned>, NamespaceError> {
-    let what: Arc<str> = NAMES.into();
-    let mut found = Vec::new();
-    let entries = match std::fs::read_dir(NAMES) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-        Err(error) => return Err(refused("list", &what, error)),
-    };
-    for entry in entries {
-        let file_name = entry.map_err(|error| refused("list", &what, error))?.file_name();
-        let Some(name) = file_name.to_str().and_then(|text| text.parse::<NamespaceName>().ok()) else {
-            continue;
-        };
-        match Namespace::open(&name) {
-            // One without our tag bears our name by chance: it is not ours.
-            Ok(namespace) => {
-                if let Some(tag) = namespace.tag()? {
-                    found.push(Owned { name, tag: Some(tag) });
-                }
-            }
-            Err(NamespaceError::Absent(_)) => found.push(Owned { name, tag: None }),
-            Err(other) => return Err(other),
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 fn refused(deed: &'static str, what: &Arc<str>, source: impl Into<io::Error>) -> NamespaceError {

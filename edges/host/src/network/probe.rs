@@ -146,9 +146,7 @@ fn verdict(error: &io::Error) -> Verdict {
     match error.raw_os_error() {
         Some(libc::ECONNREFUSED | libc::ECONNRESET) => Verdict::Refused,
         Some(libc::ETIMEDOUT) => Verdict::TimedOut,
-        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENOPROTOOPT | libc::EINVAL) => {
-            Verdict::Unreachable
-        }
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENOPROTOOPT) => Verdict::Unreachable,
         Some(libc::EPERM | libc::EACCES) => Verdict::Prevented,
         _ => Verdict::Failed,
     }
@@ -264,9 +262,13 @@ async fn echo(mut stream: TcpStream) {
 
 async fn answer(socket: UdpSocket, arrivals: Arc<AtomicU64>) {
     let mut datagram = [0; ECHO_MAX];
-    // An error is an earlier answer's, that nobody took; it ends nothing.
     loop {
-        let Ok((length, from)) = socket.recv_from(&mut datagram).await else { continue };
+        let (length, from) = match socket.recv_from(&mut datagram).await {
+            Ok(received) => received,
+            // An earlier answer, that nobody took.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
+            Err(_) => return,
+        };
         arrivals.fetch_add(1, Ordering::Relaxed);
         let _ = socket.send_to(datagram.get(..length).unwrap_or_default(), from).await;
     }

@@ -1,8 +1,10 @@
 //! Control groups: limits that the kernel holds.
 
-use host::confine::cgroup::{Cgroup, Controller, GroupName, Limits};
+use crate::site::skipped;
+use host::confine::cgroup::{Cgroup, Controller, GroupName, Limits, remove_slice};
 use host::process::{Running, Spawn};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const LIMITS: Limits = Limits { memory_bytes: 64 << 20, cpu_millicores: 500, pids: 8 };
@@ -10,9 +12,9 @@ const LIMITS: Limits = Limits { memory_bytes: 64 << 20, cpu_millicores: 500, pid
 #[tokio::test]
 async fn a_group_counts_the_cpu_time_of_its_processes() {
     let Some(group) = group(Controller::Cpu) else { return };
-    let before = group.0.as_ref().unwrap().cpu_time_us().unwrap();
+    let before = group.group.cpu_time_us().unwrap();
     group.run("i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done").await;
-    let used = group.0.as_ref().unwrap().cpu_time_us().unwrap() - before;
+    let used = group.group.cpu_time_us().unwrap() - before;
     assert!(used > 1_000, "{used}");
 }
 
@@ -36,24 +38,27 @@ async fn a_group_has_no_more_memory_than_its_limit() {
 
 #[tokio::test]
 async fn a_group_with_a_process_in_it_stays_and_goes_after_it() {
-    let Some(mut group) = group(Controller::Pids) else { return };
+    let Some(group) = group(Controller::Pids) else { return };
     let mut running = start("read x").await;
-    group.0.as_ref().unwrap().add(running.pid()).unwrap();
-    let name = group.1.clone();
-    let busy = group.0.take().unwrap().remove().unwrap_err();
+    group.group.add(running.pid()).unwrap();
+    let busy = group.group.remove().unwrap_err();
     assert!(busy.to_string().contains("busy"), "{busy}");
     running.terminate(0).await.unwrap();
-    create(&name).unwrap().remove().unwrap();
+    group.group.remove().unwrap();
+    group.group.remove().unwrap();
 }
 
-/// A group that is removed with its test.
-struct Group(Option<Cgroup>, GroupName);
+/// A group in a slice of its own, both removed with their test.
+struct Group {
+    group: Cgroup,
+    slice: GroupName,
+}
 
 impl Group {
     /// Runs a shell in the group from its first command on, and gives what it said.
     async fn run(&self, script: &str) -> String {
         let mut running = start(&format!("read x; {script}")).await;
-        self.0.as_ref().unwrap().add(running.pid()).unwrap();
+        self.group.add(running.pid()).unwrap();
         running.take_stdin().unwrap().write_all(b"go\n").await.unwrap();
         let mut said = String::new();
         running.take_stdout().unwrap().read_to_string(&mut said).await.unwrap();
@@ -64,36 +69,32 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(group) = self.0.take() {
-            // A failure here must not hide the test's own.
-            let _ = group.remove();
+        // What the test started may take a moment to end. A failure here must not hide the test's own.
+        for _ in 0..100 {
+            if remove_slice(&self.slice).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 }
 
 fn group(needed: Controller) -> Option<Group> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
+    if !host::process::is_root() {
+        return skipped("this needs root");
+    }
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name: GroupName = format!("trial-{}-{count}", std::process::id()).parse().unwrap();
-    let created = host::process::is_root().then(|| create(&name));
-    let missing = match created {
-        None => "this needs root".to_owned(),
-        Some(Err(error)) => error.to_string(),
-        Some(Ok(group)) => match group.missing().iter().find(|missing| missing.controller == needed) {
-            None => return Some(Group(Some(group), name)),
-            Some(missing) => {
-                let why = missing.why.clone();
-                let _ = group.remove();
-                why
-            }
-        },
+    let slice: GroupName = format!("palisade-trial-{}-{count}.slice", std::process::id()).parse().unwrap();
+    let group = match Cgroup::create(&slice, &"t1".parse().unwrap(), LIMITS) {
+        Ok(group) => Group { group, slice },
+        Err(error) => return skipped(&error.to_string()),
     };
-    eprintln!("SKIPPED: {missing}");
-    None
-}
-
-fn create(name: &GroupName) -> Result<Cgroup, host::confine::cgroup::CgroupError> {
-    Cgroup::create(&"palisade-trial.slice".parse().unwrap(), name, LIMITS)
+    let missing = group.group.missing().iter().find(|missing| missing.controller == needed);
+    match missing.map(|missing| missing.why.clone()) {
+        None => Some(group),
+        Some(why) => skipped(&why),
+    }
 }
 
 async fn start(script: &str) -> Running {

@@ -2,7 +2,7 @@
 
 use crate::router::{FLOOR, RULES, Router, keeper_process};
 use crate::site::{Site, end, inside, link, on_stack};
-use host::network::keeper::{Code, Keeper, KeeperError};
+use host::network::keeper::{Code, Generation, Keeper, KeeperError};
 use host::network::nftables::Nftables;
 use host::network::probe::Verdict;
 use host::network::{Nft, NftError, StackError};
@@ -20,7 +20,7 @@ const SOON: Duration = Duration::from_secs(60);
 async fn the_keepers_rules_hold_and_nobody_else_changes_them() {
     let Some((router, keeper)) = Router::with(RULES).await else { return };
     let (_open, _shut) = (router.listen(443).await, router.listen(80).await);
-    let tries = async || (router.try_port(443).await, router.try_port(80).await);
+    let tries = async || (router.answer(443).await, router.silence(80).await);
     assert_eq!(tries().await, (Verdict::Connected, Verdict::TimedOut));
     let before = keeper.list().await.unwrap();
     let middle = keeper.namespace().await.unwrap();
@@ -36,7 +36,11 @@ async fn the_keepers_rules_hold_and_nobody_else_changes_them() {
         other.run("flush ruleset").unwrap();
     });
     assert_eq!(tries().await, (Verdict::Connected, Verdict::TimedOut));
-    assert_eq!(keeper.generation().await.unwrap(), before.generation, "a refused change is none");
+    assert_eq!(
+        keeper.generation().await.unwrap().tables,
+        before.generation.tables,
+        "a refused change is none"
+    );
 }
 
 #[tokio::test]
@@ -54,19 +58,33 @@ async fn the_keeper_loads_whole_rulesets_of_its_tables_and_nothing_else() {
         let refused = keeper.load(text.to_owned()).await;
         assert!(matches!(refused, Err(KeeperError::Refused { code, .. }) if code == expected), "{refused:?}");
     }
-    assert_eq!(keeper.generation().await.unwrap(), before);
-    assert_eq!(keeper.load(RULES.to_owned()).await.unwrap(), before + 1);
+    assert_eq!(keeper.generation().await.unwrap().tables, before.tables);
+    assert_eq!(keeper.load(RULES.to_owned()).await.unwrap().tables, before.tables + 1);
     assert!(keeper.list().await.unwrap().json.contains("\"palisade\""));
 }
 
 #[tokio::test]
-async fn a_change_that_was_undone_shows_in_the_generation() {
-    let Some((_router, keeper)) = Router::with(RULES).await else { return };
-    let before = keeper.generation().await.unwrap();
-    inside(&keeper.namespace().await.unwrap(), |inside| {
+async fn a_change_that_was_undone_shows_in_the_generation_and_traffic_does_not() {
+    let Some((router, keeper)) = Router::with(RULES).await else { return };
+    let _listener = router.listen(443).await;
+    assert_eq!(router.answer(443).await, Verdict::Connected);
+    let middle = keeper.namespace().await.unwrap();
+    let mut before = quiet(&keeper).await;
+    assert_eq!(router.answer(443).await, Verdict::Connected);
+    assert_eq!(keeper.generation().await.unwrap(), before, "traffic is no change");
+    inside(&middle, |inside| {
         Nft::open(inside).unwrap().run("add table inet hole\ndelete table inet hole\n").unwrap();
     });
-    assert_ne!(keeper.generation().await.unwrap(), before);
+    let after = keeper.generation().await.unwrap();
+    assert!(after.tables != before.tables && after.stack == before.stack, "{after:?}");
+    before = after;
+    let address = "192.0.2.99/24".parse().unwrap();
+    on_stack(&middle, |stack| {
+        stack.add_address(&link("pt1"), address).unwrap();
+        stack.remove_address(&link("pt1"), address).unwrap();
+    });
+    let after = keeper.generation().await.unwrap();
+    assert!(after.tables == before.tables && after.stack != before.stack, "{after:?}");
 }
 
 #[tokio::test]
@@ -109,7 +127,7 @@ async fn the_keeper_outlives_a_node_that_is_killed() {
 async fn when_the_keeper_is_killed_every_link_into_its_namespace_is_gone() {
     let Some((router, keeper)) = Router::with(RULES).await else { return };
     let _listener = router.listen(443).await;
-    assert_eq!(router.try_port(443).await, Verdict::Connected);
+    assert_eq!(router.answer(443).await, Verdict::Connected);
     router.kill_keeper();
     tokio::time::timeout(SOON, keeper.ended()).await.unwrap().unwrap();
     for namespace in [&router.left, &router.right] {
@@ -119,7 +137,7 @@ async fn when_the_keeper_is_killed_every_link_into_its_namespace_is_gone() {
         };
         until(gone).await;
     }
-    assert_eq!(router.try_port(443).await, Verdict::Unreachable);
+    assert_eq!(router.answer(443).await, Verdict::Unreachable);
     assert!(matches!(keeper.generation().await, Err(KeeperError::Unreachable(_))));
 }
 
@@ -128,16 +146,16 @@ async fn nothing_passes_between_the_end_of_the_owned_table_and_of_the_namespace(
     for (floor, expected) in [(FLOOR, Verdict::TimedOut), ("", Verdict::Connected)] {
         let Some((router, keeper)) = Router::with(&format!("{floor}{RULES}")).await else { return };
         let (_open, _shut) = (router.listen(443).await, router.listen(80).await);
-        assert_eq!(router.try_port(443).await, Verdict::Connected);
-        assert_eq!(router.try_port(80).await, Verdict::TimedOut);
+        assert_eq!(router.answer(443).await, Verdict::Connected);
+        assert_eq!(router.silence(80).await, Verdict::TimedOut);
         // Whoever holds the namespace stretches the moment in which the table is gone and the links are not.
         let held = keeper.namespace().await.unwrap();
         keeper.end().await.unwrap();
         let owned = || inside(&held, |inside| Nftables::open(inside).unwrap().owner("palisade").is_err());
         until(owned).await;
         // Without the floor the router is open: this is what it stands against.
-        assert_eq!(router.try_port(80).await, expected);
-        assert_eq!(router.try_port(443).await, expected);
+        assert_eq!(router.silence(80).await, expected);
+        assert_eq!(router.silence(443).await, expected);
     }
 }
 
@@ -204,7 +222,7 @@ async fn a_socket_that_a_dead_keeper_left_is_no_keeper_and_is_taken_over() {
     assert!(router.socket().exists());
     assert!(Keeper::attach(router.socket()).await.unwrap().is_none());
     let next = Keeper::start(keeper_process(&router.socket()), router.socket()).await.unwrap();
-    assert_eq!(next.load(RULES.to_owned()).await.unwrap(), 2, "a namespace of its own");
+    assert_eq!(next.load(RULES.to_owned()).await.unwrap().tables, 2, "a namespace of its own");
     next.end().await.unwrap();
 }
 
@@ -227,6 +245,19 @@ async fn appears(socket: &Path) -> Keeper {
         }
         assert!(start.elapsed() < SOON, "no keeper appeared");
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The generation once links that were just switched on have settled.
+async fn quiet(keeper: &Keeper) -> Generation {
+    let mut seen = keeper.generation().await.unwrap();
+    loop {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let now = keeper.generation().await.unwrap();
+        if now == seen {
+            return seen;
+        }
+        seen = now;
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::site::{Site, bring_up, default_route, end, inside, link, on_stack, tag, wired};
 use host::network::sysctl::{self, Sysctl, SysctlError};
 use host::network::{
-    Link, LinkName, Mac, Namespace, NewRoute, RouteKind, Snapshot, Stack, StackError, VethEnd,
+    Inside, Link, LinkName, Mac, Namespace, NewRoute, RouteKind, Snapshot, Stack, StackError, VethEnd, Watch,
 };
 use host::process::{Network, Spawn};
 
@@ -85,6 +85,31 @@ fn every_change_of_links_addresses_and_routes_shows() {
         assert_ne!(settled(&left), sound, "{what}");
         on_stack(&left, |stack| undo(stack).and_then(|()| undo(stack)).unwrap());
         assert_eq!(settled(&left), sound, "{what}");
+    }
+}
+
+#[test]
+fn a_watch_counts_changes_of_every_kind() {
+    let Some(mut site) = Site::new() else { return };
+    let (left, right) = (site.namespace(), site.namespace());
+    let mut watch = inside(&left, |inside| Watch::open(inside).unwrap());
+    assert_eq!(watch.changes().unwrap(), 0);
+    let name = link("left0");
+    let route = NewRoute { destination: "203.0.113.0/24".parse().unwrap(), via: None, link: name.clone() };
+    let forward: Sysctl = "net/ipv4/ip_forward".parse().unwrap();
+    type Change<'a> = &'a (dyn Fn(&Inside, &mut Stack<'_>) + Sync);
+    let changes: [(&str, Change<'_>); 6] = [
+        ("a link", &|_, stack| stack.create_veth(&end("left0", 1), &end("eth0", 2), &right).unwrap()),
+        ("an address", &|_, stack| stack.add_address(&name, "192.0.2.1/24".parse().unwrap()).unwrap()),
+        ("a link's state", &|_, stack| stack.set_up(&name).unwrap()),
+        ("a route", &|_, stack| stack.add_route(&route).unwrap()),
+        ("a switch", &|inside, _| sysctl::write(inside, &forward, "1").unwrap()),
+        ("a link's end", &|_, stack| stack.delete_link(&name).unwrap()),
+    ];
+    for (what, change) in changes {
+        let before = watch.changes().unwrap();
+        inside(&left, |inside| change(inside, &mut Stack::open(inside).unwrap()));
+        assert!(watch.changes().unwrap() > before, "{what}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Namespaces: only ours are made, found and removed, and whoever runs inside one stays there.
 
 use crate::site::{Site, inside, on_stack, tag};
-use host::network::{LinkName, Namespace, NamespaceError, Stack, list};
+use host::network::{LinkName, Namespace, NamespaceError, Stack};
 use std::path::{Path, PathBuf};
 
 #[test]
@@ -12,13 +12,13 @@ fn a_namespace_is_made_found_and_removed() {
     let found = Namespace::open(&name).unwrap();
     assert!(made.is_same_as(&found).unwrap());
     assert!(!made.is_same_as(&Namespace::own().unwrap()).unwrap());
-    let listed = list().unwrap().into_iter().find(|owned| owned.name == name).unwrap();
+    let listed = Namespace::list().unwrap().into_iter().find(|owned| owned.name == name).unwrap();
     assert_eq!(listed.tag, Some(tag()));
     let links = on_stack(&made, |stack| stack.links().unwrap());
     assert_eq!(links.iter().map(|link| (link.name.as_str(), link.up)).collect::<Vec<_>>(), [("lo", false)]);
     Namespace::remove(&name).unwrap();
     assert!(matches!(Namespace::open(&name), Err(NamespaceError::Absent(_))));
-    assert!(!list().unwrap().iter().any(|owned| owned.name == name));
+    assert!(!Namespace::list().unwrap().iter().any(|owned| owned.name == name));
     Namespace::remove(&name).unwrap();
 }
 
@@ -29,7 +29,7 @@ fn a_name_is_given_once_and_taken_over_after_a_crash() {
     // What a crash between the name and the namespace leaves.
     std::fs::write(path(name.as_ref()), "").unwrap();
     assert!(matches!(Namespace::open(&name), Err(NamespaceError::Absent(_))));
-    let half = list().unwrap().into_iter().find(|owned| owned.name == name).unwrap();
+    let half = Namespace::list().unwrap().into_iter().find(|owned| owned.name == name).unwrap();
     assert_eq!(half.tag, None);
     Namespace::create(&name, &tag()).unwrap();
     assert!(matches!(Namespace::create(&name, &tag()), Err(NamespaceError::Exists(_))));
@@ -44,7 +44,7 @@ fn a_namespace_without_our_tag_is_never_removed() {
     std::fs::write(&path, "").unwrap();
     rustix::mount::mount_bind("/proc/self/ns/net", &path).unwrap();
     let refused = Namespace::remove(&name);
-    let listed = list().unwrap().iter().any(|owned| owned.name == name);
+    let listed = Namespace::list().unwrap().iter().any(|owned| owned.name == name);
     let alive = Namespace::open(&name).is_ok();
     rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH).unwrap();
     assert!(matches!(refused, Err(NamespaceError::Foreign(_))), "{refused:?}");

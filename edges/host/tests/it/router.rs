@@ -1,6 +1,6 @@
 //! A router of a test: a keeper's namespace between two others.
 
-use crate::site::{Site, bring_up, default_route, end, inside, on_stack, tag};
+use crate::site::{ANSWERED, SILENT, Site, bring_up, default_route, end, inside, on_stack, tag};
 use host::network::keeper::Keeper;
 use host::network::probe::{Attempt, Listener, Protocol, Verdict, run};
 use host::network::{Namespace, sysctl};
@@ -108,11 +108,20 @@ impl Router {
         Listener::open(&self.right, Protocol::Tcp, address).await.unwrap()
     }
 
-    /// How a connection from the left to the right ends.
-    pub(crate) async fn try_port(&self, port: u16) -> Verdict {
+    /// How a connection from the left to the right ends that should be answered.
+    pub(crate) async fn answer(&self, port: u16) -> Verdict {
+        self.connect_to(port, ANSWERED).await
+    }
+
+    /// How a connection from the left to the right ends that nobody should answer.
+    pub(crate) async fn silence(&self, port: u16) -> Verdict {
+        self.connect_to(port, SILENT).await
+    }
+
+    async fn connect_to(&self, port: u16, patience: Duration) -> Verdict {
         let to = format!("198.51.100.10:{port}").parse().unwrap();
         let attempt = Attempt { protocol: Protocol::Tcp, to, from: None };
-        run(&self.left, &[attempt], Duration::from_millis(700)).await.unwrap()[0].verdict
+        run(&self.left, &[attempt], patience).await.unwrap()[0].verdict
     }
 }
 

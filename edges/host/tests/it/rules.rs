@@ -1,6 +1,6 @@
 //! nftables: rules that drop, tables that belong to one socket, a number that tells of every change.
 
-use crate::site::{Site, inside, wired};
+use crate::site::{ANSWERED, SILENT, Site, inside, wired};
 use host::network::nftables::Nftables;
 use host::network::probe::{Attempt, Listener, Protocol, Verdict, run};
 use host::network::{Namespace, Nft, NftError};
@@ -25,13 +25,13 @@ async fn a_ruleset_that_drops_stops_what_passed_before() {
     let Some(mut site) = Site::new() else { return };
     let (left, right) = wired(&mut site);
     let listener = Listener::open(&right, Protocol::Tcp, address("192.0.2.2:0")).await.unwrap();
-    assert_eq!(connect(&left, listener.address()).await, Verdict::Connected);
+    assert_eq!(connect(&left, listener.address(), ANSWERED).await, Verdict::Connected);
     // The library's table lasts without an owner.
     let drop_all = OWNED.replace("flags owner", "");
     inside(&right, |inside| Nft::open(inside).unwrap().run(&drop_all).unwrap());
-    assert_eq!(connect(&left, listener.address()).await, Verdict::TimedOut);
+    assert_eq!(connect(&left, listener.address(), SILENT).await, Verdict::TimedOut);
     inside(&right, |inside| Nft::open(inside).unwrap().run("delete table inet palisade").unwrap());
-    assert_eq!(connect(&left, listener.address()).await, Verdict::Connected);
+    assert_eq!(connect(&left, listener.address(), ANSWERED).await, Verdict::Connected);
     assert_eq!(listener.arrivals(), 2);
 }
 
@@ -159,9 +159,9 @@ fn a_whole_table_is_replaced_in_one_transaction() {
     });
 }
 
-async fn connect(from: &Namespace, to: SocketAddr) -> Verdict {
+async fn connect(from: &Namespace, to: SocketAddr, patience: Duration) -> Verdict {
     let attempt = Attempt { protocol: Protocol::Tcp, to, from: None };
-    run(from, &[attempt], Duration::from_millis(500)).await.unwrap()[0].verdict
+    run(from, &[attempt], patience).await.unwrap()[0].verdict
 }
 
 fn address(text: &str) -> SocketAddr {

@@ -1,15 +1,20 @@
 //! Namespaces that a test makes for itself, and removes whatever happens.
 
-use host::network::{
-    Inside, LinkName, Mac, Namespace, NamespaceName, NewRoute, Nft, Stack, Tag, VethEnd, list,
-};
+use host::network::{Inside, LinkName, Mac, Namespace, NamespaceName, NewRoute, Nft, Stack, Tag, VethEnd};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// What every name of a test's namespace begins with; its process id follows.
 const PREFIX: &str = "palisade-trial-";
+
+/// How long an answer may take: a link that was just switched on is dead for a second or two.
+pub(crate) const ANSWERED: Duration = Duration::from_secs(60);
+
+/// How long silence is listened to. Something answered on the same wire before, so an answer would come in time.
+pub(crate) const SILENT: Duration = Duration::from_millis(700);
 
 /// The namespaces of one test.
 pub(crate) struct Site {
@@ -58,7 +63,7 @@ impl Drop for Site {
 }
 
 /// Says loudly that nothing was proved.
-fn skipped<T>(why: &str) -> Option<T> {
+pub(crate) fn skipped<T>(why: &str) -> Option<T> {
     eprintln!("SKIPPED: {why}");
     None
 }
@@ -67,7 +72,7 @@ fn skipped<T>(why: &str) -> Option<T> {
 fn sweep() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        for owned in list().unwrap_or_default() {
+        for owned in Namespace::list().unwrap_or_default() {
             let pid = owned.name.as_ref().strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
             if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
                 let _ = Namespace::remove(&owned.name);

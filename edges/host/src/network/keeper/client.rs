@@ -1,6 +1,6 @@
 //! The node's side: start a keeper or find the one that lives, and speak to it.
 
-use super::protocol::{ANSWER_MAX, Answer, Code, PATIENCE, Request};
+use super::protocol::{ANSWER_MAX, Answer, Code, Generation, PATIENCE, Request};
 use crate::network::{Namespace, NamespaceError};
 use crate::process::{Lifetime, Network, Spawn, SpawnError};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
@@ -34,7 +34,7 @@ pub struct Keeper {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
     /// The generation that it shows, or an older one.
-    pub generation: u32,
+    pub generation: Generation,
     /// The JSON of libnftables-json(5).
     pub json: String,
 }
@@ -143,15 +143,15 @@ impl Keeper {
     ///
     /// # Errors
     /// When it refuses or cannot be reached.
-    pub async fn load(&self, ruleset: String) -> Result<u32, KeeperError> {
+    pub async fn load(&self, ruleset: String) -> Result<Generation, KeeperError> {
         self.generation_after(Request::Load { ruleset }).await
     }
 
-    /// The number of the last change of any table there, undone ones included.
+    /// How often things changed there, undone changes included.
     ///
     /// # Errors
     /// When it cannot be reached.
-    pub async fn generation(&self) -> Result<u32, KeeperError> {
+    pub async fn generation(&self) -> Result<Generation, KeeperError> {
         self.generation_after(Request::Generation {}).await
     }
 
@@ -196,7 +196,7 @@ impl Keeper {
         }
     }
 
-    async fn generation_after(&self, request: Request) -> Result<u32, KeeperError> {
+    async fn generation_after(&self, request: Request) -> Result<Generation, KeeperError> {
         match self.ask(request).await?.0 {
             Answer::Done { generation } => Ok(generation),
             other => Err(unexpected(other)),

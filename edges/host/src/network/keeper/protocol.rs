@@ -30,6 +30,16 @@ pub(super) enum Request {
     Namespace {},
 }
 
+/// How often things changed in the router's namespace. Two equal ones mean that nothing did between, not even a
+/// change that was undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generation {
+    /// The number of the last change of any table.
+    pub tables: u32,
+    /// How many changes of links, addresses, routes and switches there were.
+    pub stack: u64,
+}
+
 /// What the keeper answers.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
@@ -37,12 +47,12 @@ pub(super) enum Answer {
     /// It is done.
     Done {
         /// The generation after it.
-        generation: u32,
+        generation: Generation,
     },
     /// Every table.
     Listing {
         /// The generation that it shows.
-        generation: u32,
+        generation: Generation,
         /// The library's JSON.
         json: String,
     },

@@ -1,14 +1,14 @@
 //! The keeper's side: hold the namespace, own the table, answer one request at a time.
 
 use super::commands;
-use super::protocol::{ANSWER_MAX, Answer, Code, PATIENCE, REQUEST_MAX, Request};
+use super::protocol::{ANSWER_MAX, Answer, Code, Generation, PATIENCE, REQUEST_MAX, Request};
 use super::{FLOOR_TABLE, TABLE};
 use crate::confine::{CapabilitySet, keep_thread_capabilities};
 use crate::network::name::{LinkName, Tag};
 use crate::network::namespace::Inside;
 use crate::network::nftables::Nftables;
 use crate::network::stack::{Stack, StackError};
-use crate::network::{Namespace, NamespaceError, Nft, NftError};
+use crate::network::{Namespace, NamespaceError, Nft, NftError, Watch};
 use rustix::fs::Mode;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use std::convert::Infallible;
@@ -43,6 +43,9 @@ pub enum KeeperFault {
     /// The kernel has no nftables.
     #[error("the kernel's nftables do not answer: {0}")]
     Nftables(io::Error),
+    /// The kernel does not tell of changes.
+    #[error("the kernel does not tell of changes of the network: {0}")]
+    Watch(io::Error),
     /// The namespace cannot be read.
     #[error(transparent)]
     Stack(#[from] StackError),
@@ -69,10 +72,11 @@ pub fn run(socket: &Path, tag: &Tag) -> Result<Infallible, KeeperFault> {
     drop(stack);
     let nft = Nft::open(&inside)?;
     let nftables = Nftables::open(&inside).map_err(KeeperFault::Nftables)?;
+    let watch = Watch::open(&inside).map_err(KeeperFault::Watch)?;
     let namespace = Namespace::own()?;
     let listener = listen(socket)?;
     keep_thread_capabilities(CapabilitySet::NET_ADMIN).map_err(KeeperFault::Capabilities)?;
-    let mut duty = Duty { nft, nftables, namespace };
+    let mut duty = Duty { nft, nftables, watch, namespace };
     loop {
         match listener.accept() {
             Ok((stream, _)) => duty.serve(stream),
@@ -100,6 +104,7 @@ fn listen(path: &Path) -> Result<UnixListener, KeeperFault> {
 struct Duty<'inside> {
     nft: Nft<'inside>,
     nftables: Nftables<'inside>,
+    watch: Watch,
     namespace: Namespace,
 }
 
@@ -159,7 +164,7 @@ impl Duty<'_> {
 
     fn list(&mut self) -> Answer {
         // The number is read first: a change after it shows as a newer number later, never as a missed one.
-        match self.nftables.generation() {
+        match self.generation() {
             Ok(generation) => match self.nft.list(&[TABLE, FLOOR_TABLE]) {
                 Ok(json) => Answer::Listing { generation, json },
                 Err(error) => refused(Code::Nftables, error),
@@ -169,10 +174,14 @@ impl Duty<'_> {
     }
 
     fn done(&mut self) -> Answer {
-        match self.nftables.generation() {
+        match self.generation() {
             Ok(generation) => Answer::Done { generation },
             Err(error) => refused(Code::Kernel, error),
         }
+    }
+
+    fn generation(&mut self) -> io::Result<Generation> {
+        Ok(Generation { tables: self.nftables.generation()?, stack: self.watch.changes()? })
     }
 
     /// Sends the line together with the namespace.
