@@ -1,12 +1,12 @@
 //! The keeper: it alone changes the rules, it outlives the node, and everything ends with it.
 
 use crate::router::{FLOOR, RULES, Router, keeper_process};
-use crate::site::{Site, end, inside, link, on_stack};
+use crate::site::{Site, inside, link, on_stack, wired};
 use host::network::keeper::{Code, Generation, Keeper, KeeperError};
 use host::network::nftables::Nftables;
 use host::network::probe::Verdict;
 use host::network::{Nft, NftError, StackError};
-use host::process::{Lifetime, Network, Output};
+use host::process::{Network, Output};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
@@ -160,20 +160,25 @@ async fn nothing_passes_between_the_end_of_the_owned_table_and_of_the_namespace(
 }
 
 #[tokio::test]
-async fn a_keeper_does_not_begin_where_others_have_links() {
+async fn a_keeper_does_not_begin_in_a_network_that_is_in_use() {
     let Some(mut site) = Site::new() else { return };
-    let (left, right) = (site.namespace(), site.namespace());
-    on_stack(&left, |stack| stack.create_veth(&end("a0", 1), &end("b0", 2), &right).unwrap());
+    let (left, _right) = wired(&mut site);
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("keeper.sock");
-    let said = dir.path().join("said");
-    let mut spawn = keeper_process(&socket);
-    (spawn.network, spawn.lifetime) = (Network::Of(left), Lifetime::WithParent);
-    spawn.stderr = Output::File(said.clone());
-    assert!(!spawn.spawn().await.unwrap().wait().await.unwrap().success());
-    let said = std::fs::read_to_string(said).unwrap();
-    assert!(said.contains("this one has the link `a0`"), "{said}");
+    let said = refused(&socket, Network::Of(left)).await;
+    assert!(said.contains("here the link `left0` is on"), "{said}");
     assert!(!socket.exists());
+}
+
+#[tokio::test]
+async fn a_keeper_takes_no_other_file_for_its_socket() {
+    let Some(_site) = Site::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let precious = dir.path().join("precious");
+    std::fs::write(&precious, "data").unwrap();
+    let said = refused(&precious, Network::Fresh).await;
+    assert!(said.contains("no socket"), "{said}");
+    assert_eq!(std::fs::read_to_string(&precious).unwrap(), "data");
 }
 
 #[tokio::test]
@@ -235,6 +240,15 @@ async fn process_of_a_node_that_starts_a_keeper() {
     let keeper = Keeper::start(keeper_process(&socket), socket.clone()).await.unwrap();
     // Longer than the test waits for it.
     tokio::time::timeout(SOON * 2, keeper.ended()).await.unwrap().unwrap();
+}
+
+/// Runs a keeper that must not begin, and gives what it said.
+async fn refused(socket: &Path, network: Network) -> String {
+    let said = socket.with_extension("said");
+    let mut spawn = keeper_process(socket);
+    (spawn.network, spawn.stderr) = (network, Output::File(said.clone()));
+    assert!(!spawn.spawn().await.unwrap().wait().await.unwrap().success());
+    std::fs::read_to_string(said).unwrap()
 }
 
 async fn appears(socket: &Path) -> Keeper {

@@ -15,7 +15,7 @@ fn a_namespace_is_made_found_and_removed() {
     let listed = Namespace::list().unwrap().into_iter().find(|owned| owned.name == name).unwrap();
     assert_eq!(listed.tag, Some(tag()));
     let links = on_stack(&made, |stack| stack.links().unwrap());
-    assert_eq!(links.iter().map(|link| (link.name.as_str(), link.up)).collect::<Vec<_>>(), [("lo", false)]);
+    assert!(links.iter().any(|link| link.name == "lo") && !links.iter().any(|link| link.up), "{links:?}");
     Namespace::remove(&name).unwrap();
     assert!(matches!(Namespace::open(&name), Err(NamespaceError::Absent(_))));
     assert!(!Namespace::list().unwrap().iter().any(|owned| owned.name == name));

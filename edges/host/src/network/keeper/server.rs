@@ -4,7 +4,7 @@ use super::commands;
 use super::protocol::{ANSWER_MAX, Answer, Code, Generation, PATIENCE, REQUEST_MAX, Request};
 use super::{FLOOR_TABLE, TABLE};
 use crate::confine::{CapabilitySet, keep_thread_capabilities};
-use crate::network::name::{LinkName, Tag};
+use crate::network::name::Tag;
 use crate::network::namespace::Inside;
 use crate::network::nftables::Nftables;
 use crate::network::stack::{Stack, StackError};
@@ -15,6 +15,7 @@ use std::convert::Infallible;
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
@@ -26,8 +27,11 @@ const REST: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum KeeperFault {
     /// It is not in a namespace of its own: its rules would meet somebody else's packets.
-    #[error("the keeper must start in a network namespace of its own, and this one has the link `{0}`")]
+    #[error("the keeper must start in a network namespace of its own, and here the link `{0}` is on")]
     NotAlone(String),
+    /// Something else has the name of its socket.
+    #[error("the path of the socket is taken by something that is no socket")]
+    Taken,
     /// Another keeper answers there.
     #[error("another keeper already listens on the socket")]
     Kept,
@@ -64,8 +68,8 @@ pub enum KeeperFault {
 pub fn run(socket: &Path, tag: &Tag) -> Result<Infallible, KeeperFault> {
     let inside = Inside::here();
     let mut stack = Stack::open(&inside)?;
-    let loopback = LinkName::loopback();
-    if let Some(link) = stack.links()?.into_iter().find(|link| link.name != loopback.as_ref()) {
+    // A new namespace may have links (some kernels put tunnels into each), but none of them is on, loopback included.
+    if let Some(link) = stack.links()?.into_iter().find(|link| link.up) {
         return Err(KeeperFault::NotAlone(link.name));
     }
     stack.tag_loopback(tag)?;
@@ -90,9 +94,13 @@ fn listen(path: &Path) -> Result<UnixListener, KeeperFault> {
     if UnixStream::connect(path).is_ok() {
         return Err(KeeperFault::Kept);
     }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(KeeperFault::Socket(error)),
-        _ => {}
+    match std::fs::symlink_metadata(path) {
+        // A dead keeper's.
+        Ok(found) if found.file_type().is_socket() => {
+            std::fs::remove_file(path).map_err(KeeperFault::Socket)?;
+        }
+        Ok(_) => return Err(KeeperFault::Taken),
+        Err(_) => {}
     }
     let before = rustix::process::umask(Mode::from_raw_mode(0o177));
     let listener = UnixListener::bind(path).map_err(KeeperFault::Socket);
