@@ -2,7 +2,7 @@
 
 use super::{Differences, DriftKind, Firewall};
 use crate::addresses::Namespace;
-use crate::ruleset::{Chain, Hook, Rule, Ruleset, Set, TABLE};
+use crate::ruleset::{Chain, FLOOR_TABLE, Hook, Rule, Ruleset, Set, TABLE};
 use crate::table::{Table, tables};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,9 +14,12 @@ pub(super) fn compare(expected: &Ruleset, seen: Option<&Firewall>, found: &mut D
     let tables = tables(&seen.tables);
     // Other tables of the host are the host's own affair; the router's namespace is all ours.
     if found.namespace == Namespace::Router {
-        for table in tables.iter().filter(|table| *table != TABLE) {
+        for table in tables.iter().filter(|table| !matches!(table.as_str(), TABLE | FLOOR_TABLE)) {
             found.foreign(DriftKind::TableForeign, "firewall", table);
         }
+    }
+    if !expected.floor.is_empty() && !tables.contains(FLOOR_TABLE) {
+        found.missing(DriftKind::TableMissing, "firewall", FLOOR_TABLE);
     }
     if !tables.contains(TABLE) {
         return found.missing(DriftKind::TableMissing, "firewall", TABLE);
@@ -25,7 +28,12 @@ pub(super) fn compare(expected: &Ruleset, seen: Option<&Firewall>, found: &mut D
         found.changed(DriftKind::TableUnowned, TABLE, "the keeper's", "open to others");
     }
     match Table::read(&seen.listings) {
-        Ok(table) => rulesets(expected, &table.ruleset, found),
+        Ok(table) => {
+            rulesets(expected, &table.ruleset, found);
+            if tables.contains(FLOOR_TABLE) {
+                all_chains(FLOOR_TABLE, &expected.floor, &table.ruleset.floor, found);
+            }
+        }
         Err(error) => found.changed(DriftKind::FirewallUnreadable, TABLE, "a listing", error),
     }
 }
@@ -34,20 +42,9 @@ fn rulesets(expected: &Ruleset, actual: &Ruleset, found: &mut Differences) {
     for foreign in &actual.foreign {
         found.foreign(DriftKind::ObjectForeign, TABLE, foreign);
     }
-    names(DriftKind::Counter, &expected.counters, &actual.counters, found);
-    let keys = |names: Vec<&String>| names.into_iter().cloned().collect::<BTreeSet<_>>();
-    names(
-        DriftKind::Chain,
-        &keys(expected.chains.keys().collect()),
-        &keys(actual.chains.keys().collect()),
-        found,
-    );
-    names(DriftKind::Set, &keys(expected.sets.keys().collect()), &keys(actual.sets.keys().collect()), found);
-    for (name, chain) in &expected.chains {
-        if let Some(actual) = actual.chains.get(name) {
-            chains(name, chain, actual, found);
-        }
-    }
+    names(DriftKind::Counter, TABLE, &expected.counters, &actual.counters, found);
+    names(DriftKind::Set, TABLE, &keys(&expected.sets), &keys(&actual.sets), found);
+    all_chains(TABLE, &expected.chains, &actual.chains, found);
     for (name, set) in &expected.sets {
         if let Some(actual) = actual.sets.get(name) {
             sets(name, set, actual, found);
@@ -55,13 +52,39 @@ fn rulesets(expected: &Ruleset, actual: &Ruleset, found: &mut Differences) {
     }
 }
 
+/// Compares the chains of a table.
+fn all_chains(
+    table: &str,
+    expected: &BTreeMap<String, Chain>,
+    actual: &BTreeMap<String, Chain>,
+    found: &mut Differences,
+) {
+    names(DriftKind::Chain, table, &keys(expected), &keys(actual), found);
+    for (name, chain) in expected {
+        let subject = if table == TABLE { name.clone() } else { format!("{table} {name}") };
+        if let Some(actual) = actual.get(name) {
+            chains(&subject, chain, actual, found);
+        }
+    }
+}
+
+fn keys<T>(named: &BTreeMap<String, T>) -> BTreeSet<String> {
+    named.keys().cloned().collect()
+}
+
 /// Compares which of a kind there are.
-fn names(kind: DriftKind, expected: &BTreeSet<String>, actual: &BTreeSet<String>, found: &mut Differences) {
+fn names(
+    kind: DriftKind,
+    table: &str,
+    expected: &BTreeSet<String>,
+    actual: &BTreeSet<String>,
+    found: &mut Differences,
+) {
     for name in expected.difference(actual) {
-        found.missing(kind, TABLE, name);
+        found.missing(kind, table, name);
     }
     for name in actual.difference(expected) {
-        found.foreign(kind, TABLE, name);
+        found.foreign(kind, table, name);
     }
 }
 

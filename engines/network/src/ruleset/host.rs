@@ -42,6 +42,7 @@ pub fn write_host(desired: &Desired) -> Ruleset {
         counters: REASONS.map(DropReason::counter).into(),
         sets: sets(desired),
         chains: chains.into_iter().map(|(name, chain)| (name.to_owned(), chain)).collect(),
+        floor: BTreeMap::new(),
         foreign: Default::default(),
     }
 }

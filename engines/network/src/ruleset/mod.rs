@@ -1,5 +1,8 @@
 //! The table `inet palisade`: as data, as text for nftables, and as the change from one to the next.
 //!
+//! The router has a second one, `inet palisade_floor`, which nobody owns. When the process that owns the first ends,
+//! the kernel drops the first before the links go: in between, the floor drops what the first has not marked.
+//!
 //! The rules are the same on every host and for any number of tenants; all that differs stands in sets and maps.
 //! So a packet costs the same for 1 tenant and for 155, and a change is a change of elements.
 
@@ -22,7 +25,13 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The table's family and name, in every namespace that has one.
 pub const TABLE: &str = "inet palisade";
 
-/// A whole table.
+/// The family and name of the table that outlives the first, in the router's namespace only.
+pub const FLOOR_TABLE: &str = "inet palisade_floor";
+
+/// The mark of a packet that the first table lets through; no packet keeps a mark from one namespace to the next.
+pub const PASSED_MARK: u32 = 1;
+
+/// A whole table, and the floor beneath it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ruleset {
     /// The names of its counters.
@@ -31,6 +40,8 @@ pub struct Ruleset {
     pub sets: BTreeMap<String, Set>,
     /// Its chains.
     pub chains: BTreeMap<String, Chain>,
+    /// The chains of the floor; no such table if there are none.
+    pub floor: BTreeMap<String, Chain>,
     /// Names of what else is in it; nothing of ours is.
     pub foreign: BTreeSet<String>,
 }

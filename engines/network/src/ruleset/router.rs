@@ -6,14 +6,16 @@
 //! forward     open flow -> `open`, ICMP about one -> `related`, new flow -> `fresh`, anything else goes
 //!   fresh       a bare SYN from a link of ours -> from_control | from_uplink | from_tenant -> admit
 //!   admit       the tenant is live and below its cap -> pass
-//!   pass        counted for the tenant, let through
+//!   pass        counted for the tenant, marked, let through
 //! leaving     what goes out by the uplink takes the router's address
 //! input, output  nothing: the router itself speaks to nobody
+//!
+//! floor: forward  what was marked, nothing else
 //! ```
 
 use super::{
-    Atom, Chain, Datum, DropReason, Field, Kind, Rule, Ruleset, Set, Statement, Verdict, dispatch, dropping,
-    goto, in_set, is, is_not, link, not_in_set, rule, to, translate,
+    Atom, Chain, Datum, DropReason, Field, Kind, PASSED_MARK, Rule, Ruleset, Set, Statement, Verdict,
+    dispatch, dropping, goto, in_set, is, is_not, link, not_in_set, rule, to, translate,
 };
 use crate::addresses::{
     Addresses, CONTROL_LINK, CONTROL_MARK, CONTROL_PLANE, DATA_PLANE_PORT, HTTPS_PORT, UPLINK, UPLINK_ROUTER,
@@ -77,6 +79,7 @@ pub fn write(desired: &Desired) -> Ruleset {
         counters: counters.collect(),
         sets: named(sets),
         chains: named(chains),
+        floor: floor(),
         foreign: Default::default(),
     }
 }
@@ -404,9 +407,20 @@ fn ends() -> BTreeMap<&'static str, Chain> {
             Chain::inner([
                 rule([Statement::CountFrom { field: Field::InLink, map: SENT.to_owned() }]),
                 rule([Statement::CountFrom { field: Field::OutLink, map: RECEIVED.to_owned() }]),
-                rule([Statement::Decide(Verdict::Accept)]),
+                rule([Statement::MarkPacket(PASSED_MARK), Statement::Decide(Verdict::Accept)]),
             ]),
         ),
     ]
     .into()
+}
+
+/// The floor: behind the table above, and still there when that is gone.
+fn floor() -> BTreeMap<String, Chain> {
+    let marked = is(Field::PacketMark, Atom::Number(PASSED_MARK));
+    let chain = Chain::hooked(
+        ("filter", "forward", 10),
+        Verdict::Drop,
+        [rule([marked, Statement::Decide(Verdict::Accept)])],
+    );
+    [("forward".to_owned(), chain)].into()
 }

@@ -30,6 +30,8 @@ pub enum Field {
     State,
     /// The mark of its flow.
     Mark,
+    /// Its own mark.
+    PacketMark,
 }
 
 /// A value, as it stands in a rule or a set.
@@ -110,6 +112,8 @@ pub enum Statement {
         /// Where.
         map: String,
     },
+    /// Marks the packet.
+    MarkPacket(u32),
     /// Counts in the counter of this name.
     Count(String),
     /// Counts in the counter that the map names; fails if it names none.
@@ -154,6 +158,7 @@ impl Field {
             Self::IcmpCode => "icmp code",
             Self::State => "ct state",
             Self::Mark => "ct mark",
+            Self::PacketMark => "meta mark",
         }
     }
 
@@ -236,6 +241,7 @@ impl Display for Statement {
             }
             Self::SetMark(mark) => write!(f, "ct mark set {mark}"),
             Self::SetMarkFrom { field, map } => write!(f, "ct mark set {} map @{map}", field.text()),
+            Self::MarkPacket(mark) => write!(f, "meta mark set {mark}"),
             Self::Count(counter) => write!(f, "counter name \"{counter}\""),
             Self::CountFrom { field, map } => write!(f, "counter name {} map @{map}", field.text()),
             Self::Translate { fields, map } => write!(f, "dnat ip to {} map @{map}", joined(fields)),

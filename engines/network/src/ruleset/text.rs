@@ -1,6 +1,6 @@
 //! A table as text for nftables: whole, or as the change from another.
 
-use super::{Atom, Chain, Datum, Kind, Ruleset, Set, TABLE, Verdict};
+use super::{Atom, Chain, Datum, FLOOR_TABLE, Kind, Ruleset, Set, TABLE, Verdict};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -19,7 +19,8 @@ pub enum Change {
 
 impl Ruleset {
     /// The table as one transaction that puts it in place of whatever has its name. Counters begin at zero. The
-    /// table belongs to the process that loads it, and ends with it.
+    /// table belongs to the process that loads it, and ends with it; the floor, which comes in the same transaction,
+    /// ends with its namespace.
     #[must_use]
     pub fn to_nft(&self) -> String {
         let mut text = format!("add table {TABLE} {{ flags owner; }}\ndelete table {TABLE}\n");
@@ -34,6 +35,14 @@ impl Ruleset {
             chain.declare(name, &mut text);
         }
         text.push_str("}\n");
+        if !self.floor.is_empty() {
+            let _ =
+                writeln!(text, "add table {FLOOR_TABLE}\ndelete table {FLOOR_TABLE}\ntable {FLOOR_TABLE} {{");
+            for (name, chain) in &self.floor {
+                chain.declare(name, &mut text);
+            }
+            text.push_str("}\n");
+        }
         text
     }
 
@@ -44,7 +53,8 @@ impl Ruleset {
         let declarations = |sets: &BTreeMap<String, Set>| -> BTreeMap<String, Set> {
             sets.iter().map(|(name, set)| (name.clone(), declared(set))).collect()
         };
-        let same_rules = self.chains == before.chains && self.foreign == before.foreign;
+        let same_rules =
+            self.chains == before.chains && self.floor == before.floor && self.foreign == before.foreign;
         if !same_rules || declarations(&self.sets) != declarations(&before.sets) {
             return Change::Whole;
         }

@@ -1,6 +1,10 @@
 //! Ways to make a table weaker or wrong, one at a time: the proofs show that each is seen.
 
-use super::{Atom, Datum, Rule, Ruleset, Set, Statement, Verdict};
+use super::{Atom, Chain, Datum, Rule, Ruleset, Set, Statement, Verdict};
+use std::collections::BTreeMap;
+
+/// The chains of one of the two tables.
+type Chains = fn(&mut Ruleset) -> &mut BTreeMap<String, Chain>;
 
 /// A table with one thing wrong.
 #[derive(Debug, Clone)]
@@ -15,35 +19,46 @@ impl Ruleset {
     /// Every table that is this one but for one rule, condition, element or policy that is gone or turned round.
     #[must_use]
     pub fn weakened(&self) -> Vec<Weakened> {
+        let mut all = self.with_weaker_chains("", &self.chains, |table| &mut table.chains);
+        all.extend(self.with_weaker_chains("floor ", &self.floor, |table| &mut table.floor));
+        for (name, set) in &self.sets {
+            all.extend(self.without_each_element(name, set));
+        }
+        all
+    }
+
+    fn with_weaker_chains(
+        &self,
+        table: &str,
+        chains: &BTreeMap<String, Chain>,
+        part: Chains,
+    ) -> Vec<Weakened> {
         let mut all = Vec::new();
-        for (name, chain) in &self.chains {
+        for (name, chain) in chains {
             if let Some(hook) = &chain.hook {
                 let flipped = if hook.policy == Verdict::Drop { Verdict::Accept } else { Verdict::Drop };
-                all.push(self.with(format!("{name}: policy {flipped}"), |table| {
-                    let hook = table.chains.get_mut(name).and_then(|chain| chain.hook.as_mut());
+                all.push(self.with(format!("{table}{name}: policy {flipped}"), |table| {
+                    let hook = part(table).get_mut(name).and_then(|chain| chain.hook.as_mut());
                     if let Some(hook) = hook {
                         hook.policy = flipped.clone();
                     }
                 }));
             }
             for (place, rule) in chain.rules.iter().enumerate() {
-                all.push(self.with(format!("{name}: without `{rule}`"), |table| {
-                    if let Some(chain) = table.chains.get_mut(name) {
+                all.push(self.with(format!("{table}{name}: without `{rule}`"), |table| {
+                    if let Some(chain) = part(table).get_mut(name) {
                         chain.rules.remove(place);
                     }
                 }));
                 for changed in weaker(rule) {
-                    all.push(self.with(format!("{name}: `{changed}` for `{rule}`"), |table| {
-                        let chain = table.chains.get_mut(name);
+                    all.push(self.with(format!("{table}{name}: `{changed}` for `{rule}`"), |table| {
+                        let chain = part(table).get_mut(name);
                         if let Some(slot) = chain.and_then(|chain| chain.rules.get_mut(place)) {
                             *slot = changed.clone();
                         }
                     }));
                 }
             }
-        }
-        for (name, set) in &self.sets {
-            all.extend(self.without_each_element(name, set));
         }
         all
     }
@@ -108,6 +123,7 @@ fn weaker(rule: &Rule) -> Vec<Rule> {
             | Statement::NotBareSyn
             | Statement::SetMark(_)
             | Statement::SetMarkFrom { .. }
+            | Statement::MarkPacket(_)
             | Statement::Count(_)
             | Statement::CountFrom { .. }
             | Statement::Translate { .. }

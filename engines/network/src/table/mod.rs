@@ -1,4 +1,4 @@
-//! What the kernel really has: the table `inet palisade`, read from the JSON of `nft -j list ..`.
+//! What the kernel really has: the table `inet palisade` and its floor, read from the JSON of `nft -j list ..`.
 //!
 //! The documents are outside bytes: bounded, and whatever in them is no part of a table of ours is kept as
 //! *foreign*, so that comparing it with the desired table shows it.
@@ -7,7 +7,9 @@ mod element;
 mod statement;
 
 use crate::number::NetworkNumber;
-use crate::ruleset::{DropReason, Hook, Kind, Rule, Ruleset, Set, Verdict, counter_received, counter_sent};
+use crate::ruleset::{
+    DropReason, FLOOR_TABLE, Hook, Kind, Rule, Ruleset, Set, TABLE, Verdict, counter_received, counter_sent,
+};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -80,8 +82,10 @@ pub enum TableError {
 #[must_use]
 pub fn commands(desired: &Ruleset) -> Vec<String> {
     let lists = ["list chains inet", "list sets inet", "list maps inet", "list counters"].map(str::to_owned);
-    let chains = desired.chains.keys().map(|chain| format!("list chain {} {chain}", crate::ruleset::TABLE));
-    lists.into_iter().chain(chains).collect()
+    let of = |table, chain| format!("list chain {table} {chain}");
+    let chains = desired.chains.keys().map(|chain| of(TABLE, chain));
+    let floor = desired.floor.keys().map(|chain| of(FLOOR_TABLE, chain));
+    lists.into_iter().chain(chains).chain(floor).collect()
 }
 
 impl Table {
@@ -102,10 +106,11 @@ impl Table {
             for item in listed {
                 let mut parts = item.as_object().ok_or(TableError::Missing("object"))?.iter();
                 let (kind, object) = parts.next().ok_or(TableError::Missing("object"))?;
-                let Some(object) = object.as_object().filter(|object| is_ours(object)) else { continue };
+                let Some(object) = object.as_object() else { continue };
+                let Some(home) = home(object) else { continue };
                 objects += 1;
                 bounded("objects", objects, OBJECTS_MAX)?;
-                table.add(kind, object)?;
+                table.add(home, kind, object)?;
             }
         }
         Ok(table)
@@ -129,49 +134,66 @@ impl Table {
         DropReason::ALL.into_iter().filter_map(count).collect()
     }
 
-    fn add(&mut self, kind: &str, object: &Map<String, Value>) -> Result<(), TableError> {
-        match kind {
-            "chain" => {
+    fn add(&mut self, home: Home, kind: &str, object: &Map<String, Value>) -> Result<(), TableError> {
+        let chains = match home {
+            Home::First => &mut self.ruleset.chains,
+            Home::Floor => &mut self.ruleset.floor,
+        };
+        match (kind, home) {
+            ("chain", _) => {
                 let (name, hook) = (name(object, "name")?, hook(object));
                 // Listed by itself and among all: two that differ are not one chain of ours.
-                let before = self.ruleset.chains.get(&name);
+                let before = chains.get(&name);
                 if before.is_some_and(|before| before.hook != hook) {
                     self.ruleset.foreign.insert(format!("chain {name}, listed in two ways"));
                 }
-                self.ruleset.chains.entry(name).or_default().hook = hook;
+                chains.entry(name).or_default().hook = hook;
             }
-            "rule" => {
+            ("rule", _) => {
                 let statements = object.get("expr").and_then(Value::as_array);
                 let statements = statements.ok_or(TableError::Missing("expression of a rule"))?;
                 bounded("statements of a rule", statements.len(), PARTS_MAX)?;
-                let chain = self.ruleset.chains.entry(name(object, "chain")?).or_default();
+                let chain = chains.entry(name(object, "chain")?).or_default();
                 chain.rules.push(Rule(statement::all(statements)));
             }
-            "set" | "map" => {
+            ("set" | "map", Home::First) => {
                 let set = set(object)?;
                 self.ruleset.sets.insert(name(object, "name")?, set);
             }
-            "counter" => {
+            ("counter", Home::First) => {
                 let number = |key| object.get(key).and_then(Value::as_u64);
                 let count = number("packets").zip(number("bytes")).ok_or(TableError::Missing("count"))?;
                 let name = name(object, "name")?;
                 self.counts.insert(name.clone(), Count { packets: count.0, bytes: count.1 });
                 self.ruleset.counters.insert(name);
             }
-            other => {
-                let name = object.get("name").and_then(Value::as_str).unwrap_or("?");
-                self.ruleset.foreign.insert(echo(&format!("{other} {name}")));
+            (other, _) => {
+                let text = |key| object.get(key).and_then(Value::as_str).unwrap_or("?");
+                let whose = if home == Home::Floor { " of the floor" } else { "" };
+                self.ruleset.foreign.insert(echo(&format!("{other} {}{whose}", text("name"))));
             }
         }
         Ok(())
     }
 }
 
-/// Whether an object is part of the table `inet palisade`. Tables themselves have no `table`, and their flags
-/// cannot be believed (see [`commands`]); who owns them is asked elsewhere.
-fn is_ours(object: &Map<String, Value>) -> bool {
+/// In which of our tables something lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Home {
+    First,
+    Floor,
+}
+
+/// Which table of ours an object is part of, if it is. Tables themselves have no `table`, and their flags cannot be
+/// believed (see [`commands`]); who owns them is asked elsewhere.
+fn home(object: &Map<String, Value>) -> Option<Home> {
     let text = |key| object.get(key).and_then(Value::as_str);
-    text("family") == Some("inet") && text("table") == Some("palisade")
+    let table = format!("{} {}", text("family")?, text("table")?);
+    match table.as_str() {
+        TABLE => Some(Home::First),
+        FLOOR_TABLE => Some(Home::Floor),
+        _ => None,
+    }
 }
 
 fn hook(object: &Map<String, Value>) -> Option<Hook> {

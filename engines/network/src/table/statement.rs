@@ -96,11 +96,14 @@ fn dispatch(body: &Value) -> Option<Statement> {
 }
 
 fn mark(body: &Value) -> Option<Statement> {
-    let [Field::Mark] = *fields(body.get("key")?)?.as_slice() else { return None };
+    let [field] = *fields(body.get("key")?)?.as_slice() else { return None };
     let value = body.get("value")?;
-    match value.get("map") {
-        Some(lookup) => one_lookup(lookup).map(|(field, map)| Statement::SetMarkFrom { field, map }),
-        None => value.as_u64().and_then(|mark| u32::try_from(mark).ok()).map(Statement::SetMark),
+    let number = || value.as_u64().and_then(|mark| u32::try_from(mark).ok());
+    match (field, value.get("map")) {
+        (Field::Mark, Some(map)) => one_lookup(map).map(|(field, map)| Statement::SetMarkFrom { field, map }),
+        (Field::Mark, None) => number().map(Statement::SetMark),
+        (Field::PacketMark, None) => number().map(Statement::MarkPacket),
+        _ => None,
     }
 }
 
@@ -158,6 +161,7 @@ fn field(json: &Value) -> Option<Field> {
             "oifname" => Some(Field::OutLink),
             "nfproto" => Some(Field::Family),
             "l4proto" => Some(Field::Protocol),
+            "mark" => Some(Field::PacketMark),
             _ => None,
         },
         ("ct", None, None, Some(key)) if exactly(1) => match key {

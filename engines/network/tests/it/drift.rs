@@ -188,14 +188,22 @@ type Fault = (fn(&mut Seen), &'static str);
 
 #[test]
 fn a_table_that_is_gone_foreign_unowned_or_unreadable_is_one_drift() {
-    let rows: [Fault; 6] = [
+    let rows: [Fault; 7] = [
         (|seen| seen.firewall = None, "firewall_missing in router: firewall lacks `inet palisade`"),
         (
             |seen| firewall_of(seen).tables = "table ip filter\n".to_owned(),
             "table_foreign in router: firewall has `ip filter`, which nothing asked for\n\
+             table_missing in router: firewall lacks `inet palisade_floor`\n\
              table_missing in router: firewall lacks `inet palisade`",
         ),
-        (|seen| firewall_of(seen).tables.clear(), "table_missing in router: firewall lacks `inet palisade`"),
+        (
+            |seen| firewall_of(seen).tables = "table inet palisade_floor\n".to_owned(),
+            "table_missing in router: firewall lacks `inet palisade`",
+        ),
+        (
+            |seen| firewall_of(seen).tables = "table inet palisade\n".to_owned(),
+            "table_missing in router: firewall lacks `inet palisade_floor`",
+        ),
         (
             |seen| firewall_of(seen).tables.push_str("table netdev x\n"),
             "table_foreign in router: firewall has `netdev x`, which nothing asked for",
@@ -417,7 +425,8 @@ fn sound(desired: &Desired) -> Actual {
             Namespace::Host => format!("host-{place}"),
             Namespace::ControlPlane | Namespace::Tenant(_) => return None,
         };
-        let tables = "table inet palisade\n".to_owned();
+        let floor = if namespace == Namespace::Router { "table inet palisade_floor\n" } else { "" };
+        let tables = format!("table inet palisade\n{floor}");
         Some(Firewall { tables, owned_by_keeper: true, listings: vector(&name) })
     };
     let namespaces = topology(desired).namespaces.into_iter();

@@ -8,7 +8,7 @@ use network::{
     Addresses, Beyond, ControlPlane, Desired, Expected, Namespace, NetworkNumber, Origin, Probe, Protocol,
     Route, Ruleset, State, TABLE_MAIN, matrix, ruleset, topology,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// What may go without anything getting through, each with what stands behind it.
@@ -105,10 +105,27 @@ impl Checks {
         Self { router: router(desired), probes: matrix(desired, &beyond()), odd }
     }
 
-    /// The first thing that the table does otherwise than the policy says.
+    /// The first thing that the table does otherwise than the policy says; by itself and on its floor, which would
+    /// hide a packet that it lets through by mistake.
     fn first_fault(&self, table: &Ruleset) -> Option<String> {
+        let by_itself = Ruleset { floor: BTreeMap::new(), ..table.clone() };
+        let fault = self.fault(&by_itself).or_else(|| self.fault(table));
+        fault.or_else(|| self.hole_in_the_floor(table))
+    }
+
+    fn fault(&self, table: &Ruleset) -> Option<String> {
         let odd = self.odd.iter().find_map(|odd| odd_fault(table, &self.router, odd));
         odd.or_else(|| self.probes.iter().find_map(|probe| probe_fault(table, &self.router, probe)))
+    }
+
+    /// The first thing that is forwarded once the owned table is gone and the floor alone is left.
+    fn hole_in_the_floor(&self, table: &Ruleset) -> Option<String> {
+        let floor = Ruleset { floor: table.floor.clone(), ..Ruleset::default() };
+        let forwarded = |probe: &&Probe| {
+            let fate = run(&floor, &self.router, &packet(probe));
+            fate.passed && fate.out_link.is_some()
+        };
+        self.probes.iter().find(forwarded).map(|probe| format!("forwarded by the floor: {probe:?}"))
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Packet {
     pub(crate) icmp: (&'static str, u32),
     pub(crate) state: &'static str,
     pub(crate) mark: u32,
+    /// Its own mark; none came with it.
+    pub(crate) packet_mark: u32,
     /// Connections that its flow's tenant has open, this one not counted.
     pub(crate) open: u32,
 }
@@ -59,6 +61,7 @@ impl Packet {
             icmp: ("", 0),
             state: "new",
             mark: 0,
+            packet_mark: 0,
             open: 0,
         }
     }
@@ -114,6 +117,7 @@ impl Walk<'_> {
         let mut chains: Vec<_> = table
             .chains
             .values()
+            .chain(table.floor.values())
             .filter_map(|chain| chain.hook.as_ref().filter(|hook| hook.at == at).map(|hook| (hook, chain)))
             .collect();
         chains.sort_by_key(|(hook, _)| hook.priority);
@@ -189,6 +193,7 @@ impl Walk<'_> {
                     [Atom::Number(mark)] => self.mark(*mark),
                     _ => return None,
                 },
+                Statement::MarkPacket(mark) => self.packet.packet_mark = *mark,
                 Statement::Count(counter) => self.count(counter)?,
                 Statement::CountFrom { field, map } => match self.lookup(&[*field], map)?.as_slice() {
                     [Atom::Word(counter)] => self.count(counter)?,
@@ -240,6 +245,7 @@ impl Walk<'_> {
             Field::IcmpCode => (packet.protocol == "icmp").then_some(Atom::Number(packet.icmp.1)),
             Field::State => Some(Atom::word(packet.state)),
             Field::Mark => Some(Atom::Number(packet.mark)),
+            Field::PacketMark => Some(Atom::Number(packet.packet_mark)),
         };
         fields.iter().map(atom).collect()
     }

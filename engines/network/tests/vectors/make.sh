@@ -9,6 +9,7 @@ for golden in ../goldens/router-*.nft ../goldens/host-*.nft; do
   sed '/flags owner;$/{s/{ flags owner; }//;s/^\tflags owner;$//}' "$golden" | unshare -n sh -c '
     nft -f -
     for list in "chains inet" "sets inet" "maps inet" counters; do nft -j list $list; done
-    for chain in $(sed -n "s/^\tchain \(.*\) {$/\1/p" "$1"); do nft -j list chain inet palisade "$chain"; done
+    awk "/^table/ { table = \$2 \" \" \$3 } /^\tchain/ { print table, \$2 }" "$1" |
+      while read -r chain; do nft -j list chain $chain; done
   ' sh "$golden" >"$name.jsonl"
 done
