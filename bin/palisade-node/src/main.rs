@@ -1,17 +1,20 @@
-//! The node process: runs this host's data planes and sidecars until it is told to stop.
+//! The node process: runs this host's data planes and sidecars until it is told to stop; or keeps their networks.
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use host::clock::Clock;
 use host::logs::LogFormat;
+use host::network::{Tag, keeper};
 use node::{End, NodeConfig};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Runs this host's data planes and metering sidecars.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLES)]
+#[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The configuration file (TOML).
     #[arg(long, value_name = "FILE", required_unless_present = "control_plane")]
     config: Option<PathBuf>,
@@ -27,6 +30,21 @@ struct Args {
     /// The state directory of this host.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/palisade")]
     state_dir: PathBuf,
+}
+
+/// What a node starts itself as.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Keeps the router's network namespace, and owns its rules, until it is killed.
+    #[command(hide = true)]
+    Keeper {
+        /// Where it listens to the node.
+        #[arg(long, value_name = "PATH")]
+        socket: PathBuf,
+        /// What marks its namespace.
+        #[arg(long, value_name = "TEXT", default_value = "palisade restricted=true")]
+        tag: Tag,
+    },
 }
 
 const EXAMPLES: &str = "\
@@ -49,6 +67,10 @@ fn main() -> ExitCode {
 fn start(args: Args) -> anyhow::Result<()> {
     host::process::harden_self().context("this process cannot be hardened")?;
     host::logs::init(LogFormat::Json, "info")?;
+    if let Some(Command::Keeper { socket, tag }) = &args.command {
+        // Before any runtime: a keeper has one thread.
+        match keeper::run(socket, tag)? {}
+    }
     let config = config(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
