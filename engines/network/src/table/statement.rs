@@ -1,10 +1,30 @@
-//! Statements of rules, read from JSON. Where versions of nftables write one thing in two ways, both are read.
+//! Statements of rules, read from JSON. Where nftables writes one thing in two ways, by its version or by whether it
+//! was asked for numbers, both are read.
 
 use super::element::atom;
 use super::{echo, words};
 use crate::ruleset::{Atom, Comparison, Field, Operand, Statement, Verdict};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Numbers that stand for words (`linux/netfilter/nf_conntrack_common.h`, `linux/in.h`, `linux/socket.h`, RFC 792).
+const WORDS: [(Field, u64, &str); 12] = [
+    (Field::State, 1, "invalid"),
+    (Field::State, 2, "established"),
+    (Field::State, 4, "related"),
+    (Field::State, 8, "new"),
+    (Field::State, 64, "untracked"),
+    (Field::Protocol, 1, "icmp"),
+    (Field::Protocol, 6, "tcp"),
+    (Field::Protocol, 17, "udp"),
+    (Field::Family, 2, "ipv4"),
+    (Field::Family, 10, "ipv6"),
+    (Field::IcmpType, 3, "destination-unreachable"),
+    (Field::IcmpType, 8, "echo-request"),
+];
+
+/// The flags of TCP that are asked for, each with its bit (RFC 9293).
+const FLAGS: [(u64, &str); 6] = [(1, "fin"), (2, "syn"), (4, "rst"), (8, "psh"), (16, "ack"), (32, "urg")];
 
 /// Reads the statements of a rule.
 pub(super) fn all(statements: &[Value]) -> Vec<Statement> {
@@ -55,20 +75,25 @@ fn special(op: &str, left: &Value, right: &Value) -> Option<Statement> {
         let missing = *right == Value::Bool(false) || right.as_str() == Some("missing");
         return match (result, flags.as_slice(), op) {
             ("oif", ["iif", "saddr"], "==") if missing => Some(Statement::NoWayBack),
-            ("type", ["daddr"], "==") if right.as_str() == Some("local") => Some(Statement::ForThisHost),
+            ("type", ["daddr"], "==") if is(right, "local", 2) => Some(Statement::ForThisHost),
             _ => None,
         };
     }
     if let Some(masked) = left.get("&").and_then(Value::as_array) {
         let [field, mask] = masked.as_slice() else { return None };
-        let mask: BTreeSet<String> = words(mask.get("|").unwrap_or(mask)).into_iter().collect();
-        let bare =
-            mask == ["ack", "fin", "psh", "rst", "syn", "urg"].map(str::to_owned).into() && is_flags(field);
-        return (bare && op == "!=" && right.as_str() == Some("syn")).then_some(Statement::NotBareSyn);
+        let mask = mask.get("|").unwrap_or(mask).as_array()?;
+        let tested = |(bit, flag): &(u64, &str)| mask.iter().any(|part| is(part, flag, *bit));
+        let bare = mask.len() == FLAGS.len() && FLAGS.iter().all(tested) && is_flags(field);
+        return (bare && op == "!=" && is(right, "syn", 2)).then_some(Statement::NotBareSyn);
     }
     let status = left.get("ct").and_then(|ct| ct.get("key")).and_then(Value::as_str) == Some("status");
-    let translated = status && matches!(op, "in" | "==") && right.as_str() == Some("dnat");
+    let translated = status && matches!(op, "in" | "==") && is(right, "dnat", 32);
     translated.then_some(Statement::Translated)
+}
+
+/// Whether a value is that word, or the number that stands for it.
+fn is(json: &Value, word: &str, number: u64) -> bool {
+    json.as_str() == Some(word) || json.as_u64() == Some(number)
 }
 
 fn is_flags(field: &Value) -> bool {
@@ -80,15 +105,23 @@ fn is_flags(field: &Value) -> bool {
 fn comparable(fields: &[Field], json: &Value) -> Atom {
     match (fields, json.as_str()) {
         ([Field::IcmpCode], Some("frag-needed")) => Atom::Number(4),
+        ([field], None) => word(*field, json).map_or_else(|| atom(json), Atom::Word),
         _ => atom(json),
     }
+}
+
+/// A word of a field, or what stands for one.
+fn word(field: Field, json: &Value) -> Option<String> {
+    let number = json.as_u64();
+    let known = WORDS.iter().find(|(of, value, _)| *of == field && Some(*value) == number);
+    json.as_str().map(echo).or_else(|| known.map(|(_, _, word)| (*word).to_owned()))
 }
 
 fn dispatch(body: &Value) -> Option<Statement> {
     let [field] = *fields(body.get("key")?)?.as_slice() else { return None };
     let arms = body.get("data").and_then(|data| data.get("set")).and_then(Value::as_array)?;
     let arm = |pair: &Value| match pair.as_array()?.as_slice() {
-        [value, to] => Some((echo(value.as_str()?), verdict(to)?)),
+        [value, to] => Some((word(field, value)?, verdict(to)?)),
         _ => None,
     };
     let verdicts = arms.iter().map(arm).collect::<Option<BTreeMap<_, _>>>()?;

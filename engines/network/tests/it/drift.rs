@@ -504,10 +504,9 @@ fn take(left: &mut usize) -> bool {
     turn
 }
 
-/// The listings of a vector, each with its place. The chains are the same wherever the control plane is.
+/// The listings of a vector, each with its place.
 fn worth_changing(name: &str) -> Vec<(usize, Vec<u8>)> {
-    let lists = if name.ends_with("-here") { usize::MAX } else { 4 };
-    vector(name).into_iter().enumerate().take(lists).collect()
+    vector(name).into_iter().enumerate().collect()
 }
 
 /// Every part of a listing that matters: each object, each element of a set and each statement of a rule.

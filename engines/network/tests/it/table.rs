@@ -7,7 +7,8 @@ use network::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// Listings of real tables, made by `tests/vectors/make.sh` with nftables 1.0.6 on Linux 6.18.
+/// Listings of real tables, made by `tests/vectors/make.sh` with nftables 1.0.6 on Linux 6.18; those of `-elsewhere`
+/// with numbers for names.
 const VECTORS: [(&str, &str); 4] = [
     ("router-here", include_str!("../vectors/router-here.jsonl")),
     ("router-elsewhere", include_str!("../vectors/router-elsewhere.jsonl")),
