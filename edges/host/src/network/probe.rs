@@ -4,6 +4,7 @@
 //! thousand probes need no thousand threads.
 
 use super::namespace::{Namespace, NamespaceError};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -19,6 +20,12 @@ const AT_ONCE_MAX: usize = 256;
 /// What a UDP probe says.
 const QUESTION: &[u8] = b"palisade probe\n";
 
+/// An echo request and its answer, of ICMP (RFC 792) and of ICMPv6 (RFC 4443).
+const ECHO_REQUEST: u8 = 8;
+const ECHO_ANSWER: u8 = 0;
+const ECHO_REQUEST_V6: u8 = 128;
+const ECHO_ANSWER_V6: u8 = 129;
+
 /// Longest datagram or part of a stream that is echoed at once.
 const ECHO_MAX: usize = 2_048;
 
@@ -29,6 +36,8 @@ pub enum Protocol {
     Tcp,
     /// A datagram is sent and any answer awaited.
     Udp,
+    /// An echo request is sent and its answer awaited; the port is no matter. Needs the capability for raw sockets.
+    Icmp,
 }
 
 /// One probe.
@@ -96,6 +105,7 @@ pub async fn run(
 enum Prepared {
     Tcp(TcpSocket, SocketAddr),
     Udp(std::net::UdpSocket, SocketAddr),
+    Icmp(std::net::UdpSocket, IpAddr),
     Failed(io::Error),
 }
 
@@ -104,6 +114,7 @@ fn prepare(attempt: Attempt) -> Prepared {
     let made = match attempt.protocol {
         Protocol::Tcp => tcp_socket(from).map(|socket| Prepared::Tcp(socket, attempt.to)),
         Protocol::Udp => udp_socket(from).map(|socket| Prepared::Udp(socket, attempt.to)),
+        Protocol::Icmp => icmp_socket(from).map(|socket| Prepared::Icmp(socket, attempt.to.ip())),
     };
     made.unwrap_or_else(Prepared::Failed)
 }
@@ -120,11 +131,24 @@ fn udp_socket(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     Ok(socket)
 }
 
+/// A raw socket. The standard library's type for datagrams sends and receives on it as on its own.
+fn icmp_socket(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let (family, protocol) = match address {
+        SocketAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP),
+        SocketAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6),
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::RAW, flags, Some(protocol))?;
+    rustix::net::bind(&socket, &address)?;
+    Ok(socket.into())
+}
+
 async fn finish(prepared: Prepared, patience: Duration) -> Outcome {
     let trying = async {
         match prepared {
             Prepared::Tcp(socket, to) => socket.connect(to).await.map(|_| ()),
             Prepared::Udp(socket, to) => exchange(socket, to).await,
+            Prepared::Icmp(socket, to) => echo_of(socket, to).await,
             Prepared::Failed(error) => Err(error),
         }
     };
@@ -140,6 +164,40 @@ async fn exchange(socket: std::net::UdpSocket, to: SocketAddr) -> io::Result<()>
     socket.connect(to).await?;
     socket.send(QUESTION).await?;
     socket.recv(&mut [0; ECHO_MAX]).await.map(|_| ())
+}
+
+async fn echo_of(socket: std::net::UdpSocket, to: IpAddr) -> io::Result<()> {
+    let socket = UdpSocket::from_std(socket)?;
+    socket.connect(SocketAddr::new(to, 0)).await?;
+    socket.send(&echo_request(to)).await?;
+    let mut packet = [0; ECHO_MAX];
+    loop {
+        // Whatever ICMP comes from there arrives here, errors included.
+        let length = socket.recv(&mut packet).await?;
+        if is_echo_answer(to, packet.get(..length).unwrap_or_default()) {
+            return Ok(());
+        }
+    }
+}
+
+/// Type, code, checksum, identifier, sequence number. The kernel fills in the checksum of ICMPv6.
+const fn echo_request(to: IpAddr) -> [u8; 8] {
+    match to {
+        // The checksum is the complement of the one word that is not 0.
+        IpAddr::V4(_) => [ECHO_REQUEST, 0, !ECHO_REQUEST, 0xff, 0, 0, 0, 0],
+        IpAddr::V6(_) => [ECHO_REQUEST_V6, 0, 0, 0, 0, 0, 0, 0],
+    }
+}
+
+/// IPv4 comes with its header, whose length in words is the low half of its first byte.
+fn is_echo_answer(from: IpAddr, packet: &[u8]) -> bool {
+    match from {
+        IpAddr::V4(_) => {
+            let header = packet.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
+            packet.get(header) == Some(&ECHO_ANSWER)
+        }
+        IpAddr::V6(_) => packet.first() == Some(&ECHO_ANSWER_V6),
+    }
 }
 
 fn verdict(error: &io::Error) -> Verdict {
@@ -186,10 +244,10 @@ pub enum ListenError {
 }
 
 impl Listener {
-    /// Listens on `address` inside `namespace`; port 0 takes a free one.
+    /// Listens on `address` inside `namespace`; port 0 takes a free one. ICMP needs no listener: kernels answer.
     ///
     /// # Errors
-    /// When the namespace cannot be entered or the address is not free there.
+    /// When the namespace cannot be entered or the address is not free there, or for ICMP.
     pub async fn open(
         namespace: &Namespace,
         protocol: Protocol,
@@ -204,6 +262,7 @@ impl Listener {
                     Ok(listener.into())
                 }
                 Protocol::Udp => udp_socket(address).map(OwnedFd::from),
+                Protocol::Icmp => Err(io::ErrorKind::Unsupported.into()),
             }
         };
         let socket = namespace.enter(move |_| bind()).await?.map_err(refused)?;
@@ -214,7 +273,7 @@ impl Listener {
                 let address = listener.local_addr().map_err(refused)?;
                 (address, tokio::spawn(accept(listener, Arc::clone(&arrivals))).abort_handle())
             }
-            Protocol::Udp => {
+            Protocol::Udp | Protocol::Icmp => {
                 let socket = UdpSocket::from_std(socket.into()).map_err(refused)?;
                 let address = socket.local_addr().map_err(refused)?;
                 (address, tokio::spawn(answer(socket, Arc::clone(&arrivals))).abort_handle())

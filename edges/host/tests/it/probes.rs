@@ -20,6 +20,8 @@ async fn a_probe_says_how_it_ended() {
         (Protocol::Tcp, "192.0.2.2:83", Verdict::Refused, Some(libc::ECONNREFUSED)),
         (Protocol::Udp, "192.0.2.2:83", Verdict::Refused, Some(libc::ECONNREFUSED)),
         (Protocol::Udp, "192.0.2.2:82", Verdict::Prevented, Some(libc::EPERM)),
+        (Protocol::Icmp, "192.0.2.2:0", Verdict::Connected, None),
+        (Protocol::Icmp, "203.0.113.1:0", Verdict::Unreachable, Some(libc::ENETUNREACH)),
         (Protocol::Tcp, "203.0.113.1:80", Verdict::Unreachable, Some(libc::ENETUNREACH)),
         (Protocol::Udp, "[2001:db8::1]:80", Verdict::Unreachable, Some(libc::ENETUNREACH)),
     ];
