@@ -23,7 +23,7 @@ pub use link::{Link, Mac, VethEnd};
 pub use name::{LinkName, NameError, NamespaceName, Tag};
 pub use namespace::{Inside, Namespace, NamespaceError, Owned};
 pub use route::NewRoute;
-pub use snapshot::{Address, Neighbour, Route, RouteKind, Snapshot};
+pub use snapshot::{Address, Family, Neighbour, Route, RouteKind, RoutingRule, Snapshot};
 pub use stack::{Stack, StackError};
 pub use watch::Watch;
 

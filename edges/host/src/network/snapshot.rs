@@ -35,8 +35,28 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
     /// Who is known on the links: this changes by itself.
     pub neighbours: Vec<Neighbour>,
-    /// How many rules choose between the routing tables. The kernel's own are three for IPv4 and two for IPv6.
-    pub routing_rules: usize,
+    /// The rules that choose between the routing tables. The kernel's own are three for IPv4 and two for IPv6.
+    pub routing_rules: Vec<RoutingRule>,
+}
+
+/// A rule that says which routing table is asked. What else it asks for is passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RoutingRule {
+    /// Of which packets.
+    pub family: Family,
+    /// Its rank: the smallest is taken first.
+    pub priority: u32,
+    /// The table.
+    pub table: u32,
+}
+
+/// A family of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
 }
 
 /// An address of a link.
@@ -106,7 +126,7 @@ impl Stack<'_> {
         let addresses = self.list(GET_ADDRESS, 8, "addresses", |message| address(message, &names))?;
         let routes = self.list(GET_ROUTE, 12, "routes", |message| route(message, &names))?;
         let neighbours = self.list(GET_NEIGHBOUR, 12, "neighbours", |message| neighbour(message, &names))?;
-        let routing_rules = self.list(GET_RULE, 12, "routing rules", |_| Some(Some(())))?.len();
+        let routing_rules = self.list(GET_RULE, 12, "routing rules", routing_rule)?;
         Ok(Snapshot { links, addresses, routes, neighbours, routing_rules })
     }
 
@@ -159,6 +179,22 @@ fn route(message: &Message, names: &Names) -> Option<Option<Route>> {
         via: gateway(attributes),
         link: attributes.number(OUT_LINK).map(|index| names.of(index)),
         priority: attributes.number(PRIORITY).unwrap_or_default(),
+    }))
+}
+
+/// `struct fib_rule_hdr`. Families other than IP (multicast routing) are passed over.
+fn routing_rule(message: &Message) -> Option<Option<RoutingRule>> {
+    let (fixed, attributes) = message.split::<12>()?;
+    let [family, _, _, _, table, ..] = *fixed;
+    let family = match unspecified(family) {
+        Some(IpAddr::V4(_)) => Family::Ipv4,
+        Some(IpAddr::V6(_)) => Family::Ipv6,
+        None => return Some(None),
+    };
+    Some(Some(RoutingRule {
+        family,
+        priority: attributes.number(PRIORITY).unwrap_or_default(),
+        table: attributes.number(TABLE).unwrap_or_else(|| u32::from(table)),
     }))
 }
 

@@ -3,7 +3,8 @@
 use crate::site::{Site, bring_up, default_route, end, inside, link, on_stack, tag, wired};
 use host::network::sysctl::{self, Sysctl, SysctlError};
 use host::network::{
-    Inside, Link, LinkName, Mac, Namespace, NewRoute, RouteKind, Snapshot, Stack, StackError, VethEnd, Watch,
+    Family, Inside, Link, LinkName, Mac, Namespace, NewRoute, RouteKind, Snapshot, Stack, StackError,
+    VethEnd, Watch,
 };
 use host::process::{Network, Spawn};
 
@@ -125,7 +126,9 @@ fn a_snapshot_names_what_is_there() {
     assert_eq!((default.kind, default.table), (RouteKind::Unicast, 254));
     assert_eq!((default.via, default.link.as_deref()), ("192.0.2.2".parse().ok(), Some("left0")));
     assert!(seen.routes.iter().any(|route| route.kind == RouteKind::Local && route.table == 255));
-    assert!(seen.routing_rules >= 3, "{}", seen.routing_rules);
+    let of_ipv4 = seen.routing_rules.iter().filter(|rule| rule.family == Family::Ipv4);
+    let asked: Vec<_> = of_ipv4.map(|rule| (rule.priority, rule.table)).collect();
+    assert_eq!(asked, [(0, 255), (32_766, 254), (32_767, 253)]);
 }
 
 #[tokio::test]
