@@ -12,6 +12,7 @@ mod faults;
 mod floods;
 mod independent;
 mod lifecycle;
+mod networks;
 mod newcomer;
 mod openssl;
 mod production;
