@@ -51,7 +51,7 @@ impl ServerCertVerifier for Taker {
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         self.0.get_or_init(|| leaf_not_after(leaf));
-        Err(CertificateError::ApplicationVerificationFailure.into())
+        Err(refusal())
     }
 
     fn verify_tls12_signature(
@@ -60,7 +60,7 @@ impl ServerCertVerifier for Taker {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(CertificateError::ApplicationVerificationFailure.into())
+        Err(refusal())
     }
 
     fn verify_tls13_signature(
@@ -69,12 +69,17 @@ impl ServerCertVerifier for Taker {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(CertificateError::ApplicationVerificationFailure.into())
+        Err(refusal())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         provider().signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// Whatever is shown, it is refused in the end.
+fn refusal() -> Error {
+    CertificateError::ApplicationVerificationFailure.into()
 }
 
 #[cfg(test)]

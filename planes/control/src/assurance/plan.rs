@@ -22,13 +22,14 @@ use wire::plan_token::LIFETIME_S;
 pub(super) async fn plan_1(app: &App) -> Looked {
     let jwks = own::jwks(app, &app.config.public_url).await?;
     let issued = sample::issued(app).await?;
-    let (tenant, bytes, token) = match issued.filter(|row| is_served(&jwks, row.plan_key.as_ref())) {
-        Some(execution) => {
-            let (bytes, token) = same_bytes(&execution, delivery::evidence(app, &execution).await?)?;
-            (execution.tenant, bytes.into_bytes(), token)
-        }
-        None => canary(app)?,
-    };
+    let (tenant, bytes, token) =
+        match issued.filter(|row| row.plan_key.as_ref().is_some_and(|key| serves(served(&jwks), key))) {
+            Some(execution) => {
+                let (bytes, token) = same_bytes(&execution, delivery::evidence(app, &execution).await?)?;
+                (execution.tenant, bytes.into_bytes(), token)
+            }
+            None => canary(app)?,
+        };
     let promised = Promised { issuer: &app.config.public_url, domain: &app.domain, tenant };
     Ok(Observation::PlanToken(promised.beside(&token, &bytes, &jwks)?))
 }
@@ -59,10 +60,13 @@ impl Promised<'_> {
     }
 }
 
-fn is_served(jwks: &Value, key: Option<&KeyId>) -> bool {
-    let keys = jwks.get("keys").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let mut kids = keys.iter().filter_map(|served| served.get("kid")?.as_str());
-    key.is_some_and(|key| kids.any(|kid| kid == key.as_str()))
+/// The keys of a set as it is served.
+fn served(jwks: &Value) -> &[Value] {
+    jwks.get("keys").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+fn serves(keys: &[Value], kid: &KeyId) -> bool {
+    keys.iter().any(|key| key.get("kid").and_then(Value::as_str) == Some(kid.as_str()))
 }
 
 /// The plan that an execution was sent with, byte for byte, under a new signature.
@@ -100,7 +104,7 @@ pub(super) async fn plan_2(app: &App) -> Looked {
     let taken = TakenApart::new(&token).ok_or_else(|| NoMeans::new("the token is not a JWS"))?;
     let issuer = taken.claim_text("iss");
     let jwks = own::jwks(app, &issuer).await?;
-    let keys = jwks.get("keys").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let keys = served(&jwks);
     let records = app.signers.records();
     let publish_ms = i64::from(app.config.keys.publish_s).saturating_mul(1_000);
     let (orphaned_plans, failed_plans) = casualties(app, keys, &records).await?;
@@ -128,9 +132,7 @@ fn was_served_ahead(records: &[KeyRecord], publish_ms: i64) -> bool {
 /// Plans on their way whose key is no longer served, and executions that were given up for a key since the last
 /// rotation began.
 async fn casualties(app: &App, keys: &[Value], records: &[KeyRecord]) -> Result<(u64, u64), NoMeans> {
-    let is_served = |record: &&KeyRecord| {
-        keys.iter().any(|key| key.get("kid").and_then(Value::as_str) == Some(record.kid.as_str()))
-    };
+    let is_served = |record: &&KeyRecord| serves(keys, &record.kid);
     let oldest_served = records.iter().filter(is_served).map(|record| record.created_at).min();
     let rotated_at = records.iter().map(|record| record.created_at).max();
     let valid_from = app.clock.now().plus_ms(-LIFETIME_S * 1_000);
