@@ -118,6 +118,8 @@ mod tests {
             Action::RenewCertificate,
             Action::ReadPlacement,
             Action::ReportPlacement,
+            Action::ReadDesiredNetwork,
+            Action::ReportNetwork,
         ];
         let operator = Actor::Operator(OperatorId::from_bytes([4; 16]));
         for action in Action::ALL {

@@ -61,7 +61,8 @@ const fn row(action: Action) -> Row {
         | Action::DeleteTenant
         | Action::ApplyWorkflow
         | Action::DisableWorkflow
-        | Action::ReadOutput => OPERATOR,
+        | Action::ReadOutput
+        | Action::DrainNode => OPERATOR,
 
         // Plans are pushed and re-issued, cancellations delivered and usage reconciled long after the request.
         Action::ReadTenant
@@ -72,6 +73,9 @@ const fn row(action: Action) -> Row {
         | Action::ReadUsage
         | Action::ReadHeartbeat
         | Action::ReadEvent
+        | Action::ReadNetwork
+        | Action::ProbeNetwork
+        | Action::ReadNode
         | Action::ReadKey
         | Action::RotateKey
         | Action::ReadAudit
@@ -87,7 +91,10 @@ const fn row(action: Action) -> Row {
         Action::SendOutcome => Row { data_plane: Reach::OwnTenant, ..NOBODY },
         Action::SendEvent => Row { system: Reach::Everywhere, ..WORKLOADS },
         Action::RenewCertificate => WORKLOADS,
-        Action::ReadPlacement | Action::ReportPlacement => Row { node: Reach::Everywhere, ..NOBODY },
+        Action::ReadPlacement
+        | Action::ReportPlacement
+        | Action::ReadDesiredNetwork
+        | Action::ReportNetwork => Row { node: Reach::Everywhere, ..NOBODY },
     }
 }
 

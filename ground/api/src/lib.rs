@@ -11,6 +11,8 @@ pub mod event;
 pub mod execution;
 pub mod heartbeat;
 pub mod key;
+pub mod network;
+pub mod node;
 pub mod openapi;
 pub mod page;
 pub mod placement;

@@ -20,6 +20,12 @@ pub struct Placements {
     /// When the node was asked to search its host for secrets in logs; absent if it is not. One answer is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search_asked_at: Option<Timestamp>,
+    /// The version of the signed networks that the node should have; absent for a host without networks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub networks_version: Option<u64>,
+    /// When the node was asked to probe its networks; absent if it is not. One answer is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe_asked_at: Option<Timestamp>,
 }
 
 /// One tenant on a node.

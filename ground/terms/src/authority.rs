@@ -107,6 +107,18 @@ actions! {
     ReadPlacement = "placement.read",
     /// Report what a node runs.
     ReportPlacement = "placement.report",
+    /// Read the signed networks that a node must have.
+    ReadDesiredNetwork = "network.desired",
+    /// Report what networks a node has.
+    ReportNetwork = "network.report",
+    /// List networks, their drift, and what probes found.
+    ReadNetwork = "network.read",
+    /// Have nodes probe their networks.
+    ProbeNetwork = "network.probe",
+    /// List nodes.
+    ReadNode = "node.read",
+    /// Drain a node, take it back, or remove it.
+    DrainNode = "node.drain",
     /// List signing keys.
     ReadKey = "key.read",
     /// Rotate signing keys.

@@ -27,7 +27,7 @@ pub struct Envelope {
 pub struct Signature {
     /// A hint which key signed; never trusted.
     pub keyid: String,
-    /// The 64-byte Ed25519 signature, standard base64.
+    /// The 64-byte signature (Ed25519, or ES256 as r and s), standard base64.
     pub sig: String,
 }
 

@@ -147,6 +147,12 @@ kinds! {
     EventsDropped = "events.dropped",
     /// A supervised process started, stopped or crashed.
     ProcessChanged = "process.changed",
+    /// A host's networks were changed as the control plane asked.
+    NetworkChanged = "network.changed",
+    /// A host's networks were not what they should be.
+    NetworkDrift = "network.drift",
+    /// A node was drained, taken back or removed.
+    NodeChanged = "node.changed",
     /// A clock went back or jumped.
     ClockAnomaly = "clock.anomaly",
 }

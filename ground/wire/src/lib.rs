@@ -11,6 +11,7 @@ pub mod event;
 pub mod heartbeat;
 pub mod json;
 pub mod jwks;
+pub mod networks;
 pub mod outcome;
 pub mod plan;
 pub mod plan_token;

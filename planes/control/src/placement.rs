@@ -35,7 +35,12 @@ pub(crate) async fn show(ctx: Ctx) -> Answer<Json<Placements>> {
         );
         placements.truncate(PLACEMENTS_MAX);
     }
-    Ok(Json(Placements { placements, search_asked_at: ctx.app.host_searches.asked_at() }))
+    Ok(Json(Placements {
+        placements,
+        search_asked_at: ctx.app.host_searches.asked_at(),
+        networks_version: None,
+        probe_asked_at: None,
+    }))
 }
 
 /// Takes what the calling node runs.

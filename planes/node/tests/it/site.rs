@@ -260,7 +260,7 @@ async fn issue(
 async fn placements(State(control): State<Arc<Control>>) -> Json<Placements> {
     control.answers().await;
     let placements = control.placements.lock().unwrap().clone();
-    Json(Placements { placements, search_asked_at: None })
+    Json(Placements { placements, search_asked_at: None, networks_version: None, probe_asked_at: None })
 }
 
 async fn report(State(control): State<Arc<Control>>, Json(body): Json<ReportPlacements>) -> StatusCode {
