@@ -6,7 +6,7 @@ pub use connector::AddressRule;
 
 use crate::tls::certificate_alert;
 use bytes::Bytes;
-use connector::Connector;
+use connector::{Connector, Way};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -159,7 +159,7 @@ impl Client {
     /// A client that verifies its peers as `tls` says.
     #[must_use]
     pub fn new(tls: Arc<ClientConfig>, options: ClientOptions) -> Self {
-        Self::with_connector(Connector::new(tls, options.connect_timeout_ms, None), options)
+        Self::with_connector(Connector::new(tls, options.connect_timeout_ms, Way::Resolved), options)
     }
 
     /// A client that connects only to addresses that `rule` allows. Each name is resolved once, every address
@@ -167,7 +167,14 @@ impl Client {
     /// name's server cannot lead elsewhere. Addresses in URLs meet the same rule.
     #[must_use]
     pub fn with_address_rule(tls: Arc<ClientConfig>, options: ClientOptions, rule: AddressRule) -> Self {
-        Self::with_connector(Connector::new(tls, options.connect_timeout_ms, Some(rule)), options)
+        Self::with_connector(Connector::new(tls, options.connect_timeout_ms, Way::Ruled(rule)), options)
+    }
+
+    /// A client whose every connection goes to `addr`, whatever its URLs' hosts stand for: they are not
+    /// resolved. TLS and HTTP know nothing of it; the peer is asked for, and has to prove, the name in the URL.
+    #[must_use]
+    pub fn at_address(tls: Arc<ClientConfig>, options: ClientOptions, addr: SocketAddr) -> Self {
+        Self::with_connector(Connector::new(tls, options.connect_timeout_ms, Way::At(addr)), options)
     }
 
     fn with_connector(connector: Connector, options: ClientOptions) -> Self {

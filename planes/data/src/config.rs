@@ -3,6 +3,7 @@
 use crate::egress::Exception;
 use ipnet::IpNet;
 use serde::Deserialize;
+use serve::identity::{ControlPlaneAt, IdentityError};
 use serve::tls::{Roots, TlsError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,10 @@ pub struct Config {
     pub tenant: TenantId,
     /// The control plane's URL, without a trailing slash.
     pub control_plane_url: String,
+    /// Where the control plane is reached, if its URL's host is not to be resolved: a tenant's network knows one
+    /// address of it, and no name.
+    #[serde(default)]
+    pub control_plane_addr: Option<SocketAddr>,
     /// The roots of the control plane's certificate, PEM.
     pub control_plane_ca_file: PathBuf,
     /// The one-time enrolment token's file.
@@ -100,6 +105,9 @@ pub enum ConfigError {
         /// Why.
         source: TlsError,
     },
+    /// The control plane's URL or roots cannot be used.
+    #[error(transparent)]
+    ControlPlane(#[from] IdentityError),
     /// A file is no text.
     #[error("`{}` is not PEM text", .0.display())]
     NotText(PathBuf),
@@ -126,12 +134,17 @@ impl Config {
         self.egress_allow.iter().map(EgressAllow::exception).collect()
     }
 
-    /// The control plane's roots, PEM.
+    /// Where the control plane is.
     ///
     /// # Errors
     /// [`ConfigError`].
-    pub fn control_plane_roots(&self) -> Result<String, ConfigError> {
-        read_text(&self.control_plane_ca_file)
+    pub fn control_plane(&self) -> Result<ControlPlaneAt, ConfigError> {
+        let roots = read_text(&self.control_plane_ca_file)?;
+        let at = ControlPlaneAt::new(&self.control_plane_url, &roots)?;
+        Ok(match self.control_plane_addr {
+            Some(addr) => at.at_address(addr),
+            None => at,
+        })
     }
 }
 

@@ -17,7 +17,7 @@ use host::clock::Clock;
 use host::files::{DirLock, FileError, LockError};
 use notary::Expected;
 use plan::Admission;
-use serve::identity::{ControlPlane, ControlPlaneAt, Enrolment, IdentityError, WorkloadIdentity};
+use serve::identity::{ControlPlane, Enrolment, IdentityError, WorkloadIdentity};
 use serve::listener::BindError;
 use serve::metrics::ListenerMetrics;
 use serve::tls::TlsError;
@@ -109,7 +109,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send) -> Resul
     let clock = Clock::system();
     let _lock = prepare(&config)?;
     let exceptions = config.exceptions()?;
-    let at = ControlPlaneAt::new(&config.control_plane_url, &config.control_plane_roots()?)?;
+    let at = config.control_plane()?;
     let ran_before = WorkloadIdentity::load(&config.state_dir)?.is_some();
     let (journal, recovered) = Journal::open(&config.state_dir, config.tenant, ran_before, clock.now())?;
     let enrolment = Enrolment {

@@ -1,6 +1,7 @@
 //! What a sidecar is told by its configuration file.
 
 use serde::Deserialize;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use terms::TenantId;
 
@@ -17,6 +18,9 @@ pub struct MeterConfig {
     pub tenant: TenantId,
     /// Where the control plane is.
     pub control_plane_url: String,
+    /// Where the control plane is reached, if its URL's host is not to be resolved.
+    #[serde(default)]
+    pub control_plane_addr: Option<SocketAddr>,
     /// The roots that the control plane's certificate comes from.
     pub control_plane_ca_file: PathBuf,
     /// The one-time token's file.

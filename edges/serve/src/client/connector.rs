@@ -28,12 +28,29 @@ const MAX_ECHO: usize = 200;
 /// Whether a host (first) may be called at an address that it stands for (second).
 pub type AddressRule = Arc<dyn Fn(&str, SocketAddr) -> bool + Send + Sync>;
 
+/// How a connection finds where it goes.
+#[derive(Clone)]
+pub(super) enum Way {
+    /// To an address that the host stands for.
+    Resolved,
+    /// The same, if the rule allows every address that it stands for.
+    Ruled(AddressRule),
+    /// To this address, whatever the host.
+    At(SocketAddr),
+}
+
 /// Makes connections for the pool.
 #[derive(Clone)]
 pub(super) struct Connector {
     tls: TlsConnector,
     within: Duration,
-    rule: Option<AddressRule>,
+    way: Way,
+}
+
+/// Says why a host has no address to connect to.
+enum NoAddress {
+    Unresolved(io::Error),
+    Refused(SocketAddr),
 }
 
 impl core::fmt::Debug for Connector {
@@ -43,8 +60,8 @@ impl core::fmt::Debug for Connector {
 }
 
 impl Connector {
-    pub(super) fn new(tls: Arc<ClientConfig>, timeout_ms: u64, rule: Option<AddressRule>) -> Self {
-        Self { tls: tls.into(), within: Duration::from_millis(timeout_ms), rule }
+    pub(super) fn new(tls: Arc<ClientConfig>, timeout_ms: u64, way: Way) -> Self {
+        Self { tls: tls.into(), within: Duration::from_millis(timeout_ms), way }
     }
 
     async fn connect(self, uri: Uri) -> Result<Link, ClientError> {
@@ -66,15 +83,10 @@ impl Connector {
     async fn reach(&self, host: &str, port: u16, authority: &str) -> Result<TcpStream, ClientError> {
         let unreachable =
             |reason: String| ClientError::Unreachable { authority: authority.to_owned(), reason };
-        let found = tokio::net::lookup_host((host, port)).await;
-        let found: Vec<_> =
-            found.map_err(|error| unreachable(error.to_string()))?.take(MAX_ADDRESSES).collect();
-        // One refused address refuses the name: a mixed answer is an attempt, or a mistake to be seen.
-        if let Some(rule) = &self.rule
-            && let Some(addr) = found.iter().find(|addr| !rule(host, **addr))
-        {
-            return Err(ClientError::AddressRefused { host: host.to_owned(), addr: *addr });
-        }
+        let found = self.addresses(host, port).await.map_err(|error| match error {
+            NoAddress::Refused(addr) => ClientError::AddressRefused { host: host.to_owned(), addr },
+            NoAddress::Unresolved(error) => unreachable(error.to_string()),
+        })?;
         let mut last = unreachable("the name has no address".to_owned());
         for addr in found {
             match TcpStream::connect(addr).await {
@@ -87,6 +99,21 @@ impl Connector {
             }
         }
         Err(last)
+    }
+
+    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, NoAddress> {
+        let rule = match &self.way {
+            Way::Resolved => None,
+            Way::Ruled(rule) => Some(rule),
+            Way::At(addr) => return Ok(vec![*addr]),
+        };
+        let found = tokio::net::lookup_host((host, port)).await.map_err(NoAddress::Unresolved)?;
+        let found: Vec<_> = found.take(MAX_ADDRESSES).collect();
+        // One refused address refuses the name: a mixed answer is an attempt, or a mistake to be seen.
+        match found.iter().find(|addr| rule.is_some_and(|rule| !rule(host, **addr))) {
+            Some(refused) => Err(NoAddress::Refused(*refused)),
+            None => Ok(found),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::tls::{self, Identity, Roots};
 use http::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// Most bytes of a file of roots.
@@ -19,6 +20,7 @@ const POOL_PER_HOST: usize = 2;
 pub struct ControlPlaneAt {
     url: String,
     roots: Roots,
+    addr: Option<SocketAddr>,
 }
 
 /// A caller of the control plane; clones share its connections.
@@ -40,7 +42,7 @@ impl ControlPlaneAt {
         if !is_base || url.ends_with('/') {
             return Err(refused());
         }
-        Ok(Self { url: url.to_owned(), roots: Roots::from_pem(roots_pem)? })
+        Ok(Self { url: url.to_owned(), roots: Roots::from_pem(roots_pem)?, addr: None })
     }
 
     /// As [`ControlPlaneAt::new`], with the roots in a file.
@@ -50,6 +52,13 @@ impl ControlPlaneAt {
     pub fn with_roots_file(url: &str, roots_file: &Path) -> Result<Self, IdentityError> {
         let roots = host::files::read_bounded(roots_file, ROOTS_MAX)?;
         Self::new(url, &String::from_utf8_lossy(&roots))
+    }
+
+    /// The same control plane, reached at `addr`: the URL's host is not resolved, and is still the name that the
+    /// peer has to prove.
+    #[must_use]
+    pub fn at_address(self, addr: SocketAddr) -> Self {
+        Self { addr: Some(addr), ..self }
     }
 }
 
@@ -68,7 +77,11 @@ impl ControlPlane {
 
     fn new(at: &ControlPlaneAt, identity: Option<&Identity>) -> Result<Self, IdentityError> {
         let options = ClientOptions { pool_per_host: POOL_PER_HOST, ..ClientOptions::default() };
-        let client = Client::new(tls::client_config(&at.roots, identity)?, options);
+        let tls = tls::client_config(&at.roots, identity)?;
+        let client = match at.addr {
+            Some(addr) => Client::at_address(tls, options, addr),
+            None => Client::new(tls, options),
+        };
         Ok(Self { client, url: at.url.clone() })
     }
 

@@ -1,13 +1,14 @@
 //! Who may connect to whom.
 
 use crate::site::{HOUR_MS, Served, Site, data_plane, loopback, now, spiffe};
+use axum::http::HeaderMap;
 use axum::routing::get;
-use axum::{Extension, Router};
+use axum::{Extension, Json, Router};
 use http::Method;
-use serve::ca::{Subject, Use};
-use serve::tls::{ClientAuth, Identity, TlsError};
-use serve::{CallError, Client, ClientError, ListenerLimits, Peer};
-use std::net::Ipv4Addr;
+use serve::ca::Use;
+use serve::identity::{ControlPlane, ControlPlaneAt};
+use serve::tls::{self, ClientAuth, Identity, TlsError};
+use serve::{CallError, Client, ClientError, ClientOptions, ListenerLimits, Peer};
 use terms::Workload;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -85,17 +86,41 @@ async fn foreign_expired_and_client_certificates_are_no_server_identities() {
 #[tokio::test]
 async fn a_server_that_is_called_by_a_name_it_has_not_is_refused() {
     let site = Site::new();
-    let spiffe = spiffe(Workload::ControlPlane);
-    let (dns_names, ips) = (["elsewhere.example".to_owned()], [Ipv4Addr::LOCALHOST.into()]);
-    let (usage, lifetime_ms) = (Use::Server, HOUR_MS);
-    let subject =
-        Subject { spiffe: &spiffe, dns_names: &dns_names, ips: &ips, usage, now: now(), lifetime_ms };
-    let (certificate, key) = site.authority.issue_with_key(&subject).unwrap();
-    let served = serve_as(&Identity::from_pem(&certificate.chain_pem, key.expose()).unwrap()).await;
+    let served = serve_as(&site.named("elsewhere.example")).await;
     let by_address = format!("https://127.0.0.1:{}/who", served.addr.port());
     site.client().json::<Seen>(Method::GET, &by_address, None, None::<&()>, 1_000).await.unwrap();
     let refused = get_json::<Seen>(&site.client(), &served).await;
     assert!(matches!(refused, Err(CallError::Unreachable(ClientError::Untrusted { .. }))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_reached_at_an_address_still_has_to_prove_the_name_in_the_url() {
+    let site = Site::new();
+    let served = serve_as(&site.named("elsewhere.invalid")).await;
+    let config = tls::client_config(&site.roots(), None).unwrap();
+    let client = Client::at_address(config, ClientOptions::default(), served.addr);
+    let ask = async |url| client.json::<Seen>(Method::GET, url, None, None::<&()>, 1_000).await;
+    // The name stands for nothing, and nobody is at the port that the URL names.
+    ask("https://elsewhere.invalid:1/who").await.unwrap();
+    for other in ["https://localhost/who", "https://other.invalid/who", "https://127.0.0.2/who"] {
+        let refused = ask(other).await;
+        let untrusted = matches!(refused, Err(CallError::Unreachable(ClientError::Untrusted { .. })));
+        assert!(untrusted, "{other}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_reached_at_an_address_is_asked_for_the_host_of_the_url() {
+    let site = Site::new();
+    let host = |headers: HeaderMap| async move {
+        Json(headers.get("host").and_then(|host| host.to_str().ok()).map(ToOwned::to_owned))
+    };
+    let (identity, router) = (site.named("elsewhere.invalid"), Router::new().route("/host", get(host)));
+    let served = Served::start(&identity, &ClientAuth::None, router, ListenerLimits::default()).await;
+    let at = ControlPlaneAt::new("https://elsewhere.invalid", site.authority.certificate_pem()).unwrap();
+    let control_plane = ControlPlane::anonymous(&at.at_address(served.addr)).unwrap();
+    let heard: String = control_plane.get("/host", 1_000).await.unwrap();
+    assert_eq!(heard, "elsewhere.invalid");
 }
 
 #[tokio::test]

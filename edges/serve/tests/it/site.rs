@@ -36,6 +36,21 @@ impl Site {
         Identity::from_pem(&chain, &key).unwrap()
     }
 
+    /// The control plane's identity under a DNS name of its own, and at this host's address.
+    pub(crate) fn named(&self, dns_name: &str) -> Identity {
+        let spiffe = spiffe(Workload::ControlPlane);
+        let subject = Subject {
+            spiffe: &spiffe,
+            dns_names: &[dns_name.to_owned()],
+            ips: &[IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            usage: Use::Server,
+            now: now(),
+            lifetime_ms: HOUR_MS,
+        };
+        let (certificate, key) = self.authority.issue_with_key(&subject).unwrap();
+        Identity::from_pem(&certificate.chain_pem, key.expose()).unwrap()
+    }
+
     pub(crate) fn pem_from(&self, issued: Timestamp, workload: Workload, usage: Use) -> (String, String) {
         let spiffe = spiffe(workload);
         let subject = Subject {

@@ -32,6 +32,9 @@ use wire::outcome::Status;
 use wire::plan::{MEDIA_TYPE, Plan, WorkflowVersion};
 use wire::plan_token::HEADER_NAME;
 
+/// The control plane's other name, which stands for no address.
+const NOWHERE: &str = "https://control-plane.invalid:1";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_data_plane_enrols_takes_a_plan_runs_it_and_tells_its_outcome() {
     let control = ControlPlane::start().await;
@@ -64,6 +67,25 @@ async fn a_data_plane_enrols_takes_a_plan_runs_it_and_tells_its_outcome() {
     let accepted: PlanAccepted = push(&caller, &plane.url, &token, &bytes).await.unwrap();
     assert!(accepted.replayed);
     assert_eq!(*control.heard.enrolments.lock().unwrap(), 1);
+    plane.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_network_of_its_own_a_data_plane_reaches_the_control_plane_by_its_address_alone() {
+    let control = ControlPlane::start().await;
+    let home = private_dir();
+    let address = format!("127.0.0.1:{}", control.url.rsplit(':').next().unwrap());
+    let mut text = control.config_text(home.path());
+    text = text.replace("driver = \"loopback\"", "driver = \"linux\"").replace(&control.url, NOWHERE);
+    let config = |text: &str| read(text, control.files.path()).unwrap();
+    let named = config(&format!("{text}control_plane_addr = \"{address}\"\n"));
+    let plane = Process::start_with(&control, home.path(), named).await;
+    let (execution_id, token, bytes) = control.plan();
+    let caller = control.caller(Workload::ControlPlane);
+    push(&caller, &plane.url, &token, &bytes).await.unwrap();
+    // Enrolled, keys fetched, and the outcome told.
+    until(|| control.heard.outcomes.lock().unwrap().iter().find(|o| o.execution_id == execution_id).copied())
+        .await;
     plane.stop().await.unwrap();
 }
 
@@ -277,13 +299,16 @@ struct Process {
 
 impl Process {
     async fn start(control: &ControlPlane, home: &Path) -> Self {
+        Self::start_with(control, home, control.config(home)).await
+    }
+
+    async fn start_with(control: &ControlPlane, home: &Path, config: Config) -> Self {
         if *control.heard.enrolments.lock().unwrap() == 0 {
             let token = Token::mint("enrol", &[5; 32]);
             host::files::write_private_atomically(&home.join("enrol.token"), token.expose().as_bytes())
                 .unwrap();
         }
         let (stop, stopped) = oneshot::channel::<()>();
-        let config = control.config(home);
         let running = tokio::spawn(data::run(config, async {
             let _ = stopped.await;
         }));
@@ -339,7 +364,8 @@ async fn events(State(heard): State<Arc<Heard>>, Json(body): Json<DeliverEvents>
 
 fn subject(spiffe: &SpiffeId) -> Subject<'_> {
     const ADDRESSES: [IpAddr; 1] = [IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)];
-    static NAMES: std::sync::LazyLock<[String; 1]> = std::sync::LazyLock::new(|| ["localhost".to_owned()]);
+    static NAMES: std::sync::LazyLock<[String; 2]> =
+        std::sync::LazyLock::new(|| ["localhost", "control-plane.invalid"].map(ToOwned::to_owned));
     Subject {
         spiffe,
         dns_names: NAMES.as_slice(),

@@ -65,7 +65,7 @@ pub(super) async fn start(config: &MeterConfig, clock: &Clock) -> Result<Started
     config.check()?;
     files::create_private_dir(&config.state_dir)?;
     let lock = files::lock_dir(&config.state_dir)?;
-    let at = ControlPlaneAt::with_roots_file(&config.control_plane_url, &config.control_plane_ca_file)?;
+    let at = control_plane(config)?;
     let kept = WorkloadIdentity::load(&config.state_dir)?;
     // Key and journal are there before anybody knows this sidecar; from then on they are never made anew.
     let (key, journal) = match kept {
@@ -87,6 +87,14 @@ pub(super) async fn start(config: &MeterConfig, clock: &Clock) -> Result<Started
     let (metering, notices) = Metering::open(FileDisk::open(&journal)?, key, sidecar, config.tenant)?;
     let control_plane = identity.control_plane(&at)?;
     Ok(Started { lock, metering, notices, identity, enrolment, control_plane })
+}
+
+fn control_plane(config: &MeterConfig) -> Result<ControlPlaneAt, IdentityError> {
+    let at = ControlPlaneAt::with_roots_file(&config.control_plane_url, &config.control_plane_ca_file)?;
+    Ok(match config.control_plane_addr {
+        Some(addr) => at.at_address(addr),
+        None => at,
+    })
 }
 
 fn own_id(identity: &WorkloadIdentity, tenant: TenantId) -> Result<SidecarId, RunError> {

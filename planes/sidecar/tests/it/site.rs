@@ -170,6 +170,7 @@ fn config(dir: &TempDir, url: String, ca_pem: &str) -> MeterConfig {
         state_dir,
         tenant: TENANT,
         control_plane_url: url,
+        control_plane_addr: None,
         control_plane_ca_file: ca_file,
         metering_socket: dir.path().join("meter.sock"),
         data_plane_uid: host::process::own_uid(),
@@ -183,7 +184,7 @@ fn domain() -> terms::TrustDomain {
 
 async fn serve_control_plane(control: &Arc<Control>) -> (String, oneshot::Sender<()>) {
     let spiffe = SpiffeId::new(domain(), Workload::ControlPlane);
-    let names = ["localhost".to_owned()];
+    let names = ["localhost", "control-plane.invalid"].map(ToOwned::to_owned);
     let subject = Subject {
         spiffe: &spiffe,
         dns_names: &names,

@@ -31,6 +31,20 @@ async fn a_sidecar_enrols_once_swears_to_what_was_consumed_and_says_farewell() {
 }
 
 #[tokio::test]
+async fn a_control_plane_whose_name_stands_for_no_address_is_reached_at_its_own() {
+    let mut site = Site::new().await;
+    let port = site.config.control_plane_url.rsplit(':').next().unwrap();
+    site.config.control_plane_addr = Some(format!("127.0.0.1:{port}").parse().unwrap());
+    "https://control-plane.invalid:1".clone_into(&mut site.config.control_plane_url);
+    site.give_token();
+    site.consume(5);
+    let (stop, running) = site.start();
+    site.heartbeat_of(5).await;
+    stop.send(()).unwrap();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_second_start_is_a_new_epoch_of_the_same_chain_under_the_same_key() {
     let mut site = Site::new().await;
     site.give_token();
