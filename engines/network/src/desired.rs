@@ -38,7 +38,8 @@ const INTERFACE_NAME_MAX: usize = 15;
 pub enum ControlPlane {
     /// In its own namespace on this host.
     Here {
-        /// The host's address and port that lead to it, if any; address 0.0.0.0 stands for all of the host's.
+        /// The host's address and port that lead to it, if any: 0.0.0.0 stands for all of the host's addresses, and
+        /// one of its loopback for its own clients alone.
         published: Option<SocketAddrV4>,
         /// What it may reach by TCP outside of this host, sorted: other hosts' forwarded ports, a database, a
         /// resolver. Nothing else.
@@ -234,7 +235,8 @@ fn check_control_plane(control_plane: &ControlPlane, networks: &[Ipv4Net]) -> Re
     let outside = |address: &Ipv4Addr| is_outside(*address, networks);
     match control_plane {
         ControlPlane::Here { published, reach } => {
-            let published = published.map(|published| *published.ip()).filter(|ip| !ip.is_unspecified());
+            let published = published.map(|published| *published.ip());
+            let published = published.filter(|ip| !ip.is_unspecified() && !ip.is_loopback());
             let unusable = published.filter(|address| !outside(address));
             refuse_unusable(unusable, "the address at which the host publishes the control plane")?;
             bounded("endpoints that the control plane may reach", reach.len(), REACH_MAX)?;

@@ -96,7 +96,9 @@ fn translations() -> BTreeMap<&'static str, Chain> {
                         in_set(&[Field::Source], CONTROL_ADDRESSES),
                         translate(&[Field::Port], FORWARDED),
                     ]),
-                    rule([outside(), published()]),
+                    // Published to the host alone: whoever names its loopback from outside would be let in by the
+                    // translation, which comes before the kernel refuses such an address.
+                    rule([outside(), is_not(Field::Destination, Atom::Address(LOOPBACK)), published()]),
                     rule([outside(), here(), anywhere()]),
                 ],
             ),

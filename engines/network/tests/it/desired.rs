@@ -93,6 +93,14 @@ fn a_control_plane_stands_where_the_host_can_reach_it() {
             format!("`{bad}` cannot be an endpoint that the control plane may reach")
         );
     }
+    let published = |at: &str| ControlPlane::Here { published: Some(at.parse().unwrap()), reach: vec![] };
+    for bad in ["169.254.169.254:8443", "224.0.0.1:8443", "10.100.0.2:8443"] {
+        let refusal = new(published(bad), uplink(), vec![]).unwrap_err().to_string();
+        assert!(refusal.ends_with("the address at which the host publishes the control plane"), "{refusal}");
+    }
+    for good in ["0.0.0.0:8443", "127.0.0.1:8443", "192.0.2.7:443", "192.168.7.7:443"] {
+        assert!(new(published(good), uplink(), vec![]).is_ok(), "{good}");
+    }
     // Another network of the plan's range, if no tenant here has it: the other host may live there.
     assert!(new(elsewhere(&["10.102.0.10"]), uplink(), vec![tenant(1)]).is_ok());
     let unsorted = new(elsewhere(&["192.0.2.9", "192.0.2.8"]), uplink(), vec![]).unwrap_err();

@@ -7,7 +7,7 @@ use network::{
     Address, ControlPlane, Desired, Namespace, Route, Ruleset, State, TABLE_MAIN, ruleset, topology,
 };
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Somebody on a network of the host's own.
 const CONTAINER: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 2);
@@ -35,11 +35,14 @@ fn every_rule_of_the_host_is_needed() {
     assert_eq!(redundant, BTreeSet::new());
 }
 
-/// The control plane here, published at every address and at one; and elsewhere.
-fn states() -> [Desired; 3] {
+/// The control plane here, published at every address, at one, and to the host alone; and elsewhere.
+fn states() -> [Desired; 4] {
+    [here(3), published_at(HOST), published_at(LOOPBACK), elsewhere(3)]
+}
+
+fn published_at(address: Ipv4Addr) -> Desired {
     let reach = vec![format!("{DATABASE}:5432").parse().unwrap()];
-    let published = Some(format!("{HOST}:8443").parse().unwrap());
-    [here(3), state(ControlPlane::Here { published, reach }, 3), elsewhere(3)]
+    state(ControlPlane::Here { published: Some(SocketAddrV4::new(address, 8443)), reach }, 3)
 }
 
 fn unseen(desired: &Desired) -> BTreeSet<String> {
@@ -53,9 +56,7 @@ fn first_fault(table: &Ruleset, desired: &Desired) -> Option<String> {
     match desired.control_plane() {
         ControlPlane::Here { published, .. } => {
             cases.extend(at_home());
-            let anywhere = published.is_some_and(|at| at.ip().is_unspecified());
-            let reached = if anywhere { (UPLINK_ROUTER, 443, true) } else { (LOOPBACK, 8443, false) };
-            cases.push(case("the host's own client, by `localhost`", to_itself(8443), Ok(reached)));
+            cases.extend(published.map(|at| *at.ip()).into_iter().flat_map(clients));
         }
         ControlPlane::Elsewhere { .. } => cases.extend(away()),
     }
@@ -157,11 +158,24 @@ fn always() -> Vec<Case> {
     ]
 }
 
+/// Who gets to the control plane, by where it is published.
+fn clients(published: Ipv4Addr) -> [Case; 4] {
+    let (reached, hidden) = (Ok((UPLINK_ROUTER, 443, false)), Ok((UPLINK_ROUTER, 443, true)));
+    let if_at = |address, fate, otherwise| {
+        if published == address || published.is_unspecified() { fate } else { Ok((otherwise, 8443, false)) }
+    };
+    let outsider = if published.is_unspecified() { reached } else { Ok((LOOPBACK, 8443, false)) };
+    [
+        case("a client", arriving(STRANGER, HOST, 8443), if_at(HOST, reached, HOST)),
+        case("the host's own client", own(HOST, 8443), if_at(HOST, reached, HOST)),
+        case("the host's own client, by `localhost`", to_itself(8443), if_at(LOOPBACK, hidden, LOOPBACK)),
+        // The kernel refuses it, as long as nobody translates it before.
+        case("a neighbour who names the host's loopback", arriving(STRANGER, LOOPBACK, 8443), outsider),
+    ]
+}
+
 fn at_home() -> Vec<Case> {
-    let control = Ok((UPLINK_ROUTER, 443, false));
     vec![
-        case("a client", arriving(STRANGER, HOST, 8443), control),
-        case("the host's own client", own(HOST, 8443), control),
         case("the control plane's answer", open(leaving(STRANGER, 50_000)), Ok((STRANGER, 50_000, false))),
         case("the control plane to its database", leaving(DATABASE, 5432), Ok((DATABASE, 5432, true))),
         case("another port of it", leaving(DATABASE, 5433), Err("destination")),
