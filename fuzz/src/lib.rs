@@ -16,6 +16,7 @@ use wire::dsse::Envelope;
 use wire::heartbeat::{Heartbeat, PAYLOAD_TYPE};
 use wire::json::{self, Bounds};
 use wire::jwks::Jwks;
+use wire::networks::{HostNetworks, SignedNetworks};
 use wire::plan::Plan;
 use wire::plan_token::PlanToken;
 use workflow::{Budget, Effect, Expression, Limits, Reply, Run, RuntimeContext, Workflow};
@@ -24,11 +25,12 @@ use workflow::{Budget, Effect, Expression, Limits, Reply, Run, RuntimeContext, W
 pub type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("plan_token", plan_token),
     ("plan", plan),
     ("envelope", envelope),
     ("heartbeat", heartbeat),
+    ("host_networks", host_networks),
     ("workflow", workflow),
     ("expression", expression),
     ("note", note),
@@ -72,6 +74,17 @@ pub fn envelope(bytes: &[u8]) {
         let verified = notary::verify_envelope(&key, Unverified::new(envelope), PAYLOAD_TYPE);
         assert!(verified.is_err(), "nobody signed this");
     }
+}
+
+/// A host's networks: an envelope opens only for a key that is known, and what is read is written and read back.
+pub fn host_networks(bytes: &[u8]) {
+    if let Ok(signed) = SignedNetworks::read(bytes) {
+        let verified = notary::verify_networks(Unverified::new(signed), |_| None);
+        assert!(verified.is_err(), "nobody is known who signed this");
+    }
+    let Ok(networks) = HostNetworks::read(bytes) else { return };
+    let written = expect(networks.write(), "networks that were read are written");
+    assert_eq!(networks, expect(HostNetworks::read(&written), "networks that were written are read"));
 }
 
 /// The heartbeat: what is read is written and read back as the same heartbeat.

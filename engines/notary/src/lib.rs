@@ -1,10 +1,11 @@
-//! Signs and verifies: ES256 plan tokens, Ed25519 envelopes and notes, JWKS rotation.
+//! Signs and verifies: ES256 plan tokens and hosts' networks, Ed25519 envelopes and notes, JWKS rotation.
 //!
 //! The only room that may call `Verified::attest`: a value is attested after its signature was checked
 //! over its exact bytes, and never before.
 
 mod ed25519;
 mod envelope;
+mod host_networks;
 mod key_cache;
 mod key_ring;
 mod note;
@@ -12,6 +13,7 @@ mod plan_key;
 mod plan_token;
 
 pub use envelope::{EnvelopeKey, EnvelopeRefusal, SidecarKey, verify_envelope};
+pub use host_networks::{NetworksRefusal, verify_networks};
 pub use key_cache::{CachePolicy, KeyCache, Lookup};
 pub use key_ring::{
     KeyRecord, KeyRing, KeyState, PolicyError, RestoreError, RingPolicy, RingStep, RingTimes, RotateError,

@@ -1,4 +1,4 @@
-//! Plan keys: P-256 pairs that sign plan tokens, and the public keys that check them.
+//! Plan keys: P-256 pairs that sign plan tokens and hosts' networks, and the public keys that check them.
 
 use crate::{KeyError, Pkcs8, SignError, plan_token};
 use aws_lc_rs::rand::SystemRandom;
@@ -88,11 +88,16 @@ impl PlanSigner {
         let mut token = self.encoded_header.clone();
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(claims, &mut token);
-        let signature =
-            self.pair.sign(&SystemRandom::new(), token.as_bytes()).map_err(|_| SignError::Sign)?;
+        let signature = self.sign_bytes(token.as_bytes())?;
         token.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut token);
+        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
         Ok(token)
+    }
+
+    /// The signature over `message`: r and s (RFC 7518 section 3.4). What is signed says what it is.
+    pub(crate) fn sign_bytes(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
+        let signature = self.pair.sign(&SystemRandom::new(), message).map_err(|_| SignError::Sign)?;
+        signature.as_ref().try_into().map_err(|_| SignError::Sign)
     }
 }
 

@@ -1,9 +1,10 @@
 //! A host's networks, as the control plane wants them: signed, numbered, carried out by the host's node.
 
+use crate::dsse::{Decoded, Envelope, EnvelopeError};
 use crate::json::{self, Bounds, JsonError};
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use terms::{NodeId, TenantId, Timestamp};
+use terms::{KeyId, NodeId, TenantId, Timestamp};
 
 /// The DSSE payload type. The signature is ES256 by a key that signs plans; the type keeps the two apart.
 pub const PAYLOAD_TYPE: &str = "application/vnd.palisade.host-networks+json;v=1";
@@ -64,6 +65,60 @@ pub struct Quota {
     /// Connections open at a time.
     pub connections: u32,
 }
+
+/// The envelope around a host's networks, taken apart. Nothing in it is believed until the notary has checked it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedNetworks {
+    kid: KeyId,
+    decoded: Decoded,
+}
+
+/// Says why bytes are not an envelope around a host's networks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignedNetworksError {
+    /// Not an envelope of this payload type.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// `keyid` is no key's thumbprint.
+    #[error("the key id is not a thumbprint")]
+    KeyId,
+}
+
+// === impl SignedNetworks ===
+
+impl SignedNetworks {
+    /// Takes an envelope apart: size, shape, type, one signature, encoding, key id; the payload stays closed.
+    ///
+    /// # Errors
+    /// [`SignedNetworksError`], the first thing that is wrong.
+    pub fn read(bytes: &[u8]) -> Result<Self, SignedNetworksError> {
+        let envelope: Envelope = json::read(bytes, &ENVELOPE_BOUNDS).map_err(EnvelopeError::Json)?;
+        let decoded = envelope.decode(PAYLOAD_TYPE)?;
+        let keyid = envelope.signatures.first().map(|signature| signature.keyid.parse());
+        let Some(Ok(kid)) = keyid else { return Err(SignedNetworksError::KeyId) };
+        Ok(Self { kid, decoded })
+    }
+
+    /// Which key is said to have signed.
+    #[must_use]
+    pub const fn kid(&self) -> &KeyId {
+        &self.kid
+    }
+
+    /// The exact bytes that the signature covers, with their type before them.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.decoded.payload
+    }
+
+    /// The signature: r and s, 32 bytes each (RFC 7518 section 3.4).
+    #[must_use]
+    pub const fn signature(&self) -> &[u8; 64] {
+        &self.decoded.signature
+    }
+}
+
+// === impl HostNetworks ===
 
 impl HostNetworks {
     /// Writes the exact bytes that are signed.

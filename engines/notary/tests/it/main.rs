@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod envelope;
 #[cfg(test)]
+mod host_networks;
+#[cfg(test)]
 mod key_cache;
 #[cfg(test)]
 mod key_ring;

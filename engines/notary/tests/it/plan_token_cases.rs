@@ -21,7 +21,7 @@ const PLAN_ID: &str = "0190a000-0000-7000-8000-0000000000aa";
 const AUDIENCE: &str = "spiffe://palisade.internal/tenant/0190a000-0000-7000-8000-000000000001/data-plane";
 
 /// The order of the curve's group (FIPS 186-5).
-const GROUP_ORDER: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
+pub(crate) const GROUP_ORDER: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
 
 /// One token and the plan beside it, and what must come of them.
 pub(crate) struct Case {
@@ -595,7 +595,7 @@ fn trailing_bits(token: &str) -> String {
 }
 
 /// `a - b` in 32 bytes, big-endian, for `a >= b`.
-fn subtract(a: &[u8], b: &[u8]) -> Vec<u8> {
+pub(crate) fn subtract(a: &[u8], b: &[u8]) -> Vec<u8> {
     let mut out = vec![0; a.len()];
     let mut borrow = 0;
     for at in (0..a.len()).rev() {
