@@ -26,6 +26,9 @@ pub struct Config {
     pub public_url: String,
     /// Where the API listens.
     pub listen: SocketAddr,
+    /// Where the public URL leads from this process: a namespace of its own knows no way to the host's address.
+    #[serde(default)]
+    pub public_addr: Option<SocketAddr>,
     /// Where `/metrics` listens.
     #[serde(default = "any_loopback_port")]
     pub metrics_listen: SocketAddr,
@@ -241,6 +244,7 @@ mod tests {
             state_dir: "/tmp/x".into(),
             public_url: "https://localhost:8443".into(),
             listen: any_loopback_port(),
+            public_addr: None,
             metrics_listen: any_loopback_port(),
             trust_domain: default_trust_domain(),
             root_key_file: "/tmp/root.key".into(),

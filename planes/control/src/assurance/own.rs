@@ -108,11 +108,19 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
 
 /// The key set at an issuer's URL, with the certificates that its data planes trust.
 pub(super) async fn jwks(app: &App, issuer: &str) -> Result<Value, NoMeans> {
-    let tls = tls::client_config(&public_roots(app)?, None).map_err(NoMeans::new)?;
     let url = format!("{issuer}{}", wire::jwks::PATH);
     let nothing: Option<&()> = None;
-    let set = Client::new(tls, OPTIONS).json(Method::GET, &url, None, nothing, ANSWER_MAX).await;
+    let set = public_client(app)?.json(Method::GET, &url, None, nothing, ANSWER_MAX).await;
     set.map_err(|error| NoMeans(format!("`{url}` cannot be read from here: {error}")))
+}
+
+/// A client of the public URL, which verifies the certificate by the URL's name wherever that leads from here.
+fn public_client(app: &App) -> Result<Client, NoMeans> {
+    let tls = tls::client_config(&public_roots(app)?, None).map_err(NoMeans::new)?;
+    Ok(match app.config.public_addr {
+        Some(addr) => Client::at_address(tls, OPTIONS, addr),
+        None => Client::new(tls, OPTIONS),
+    })
 }
 
 /// What the API's certificate ends in: the internal authority, or what the operator's own file or the public web
@@ -134,8 +142,7 @@ impl OwnApi {
     /// operator's own is for the public URL.
     pub(super) fn new(app: &App) -> Result<Self, NoMeans> {
         if app.config.tls.is_some() {
-            let tls = tls::client_config(&public_roots(app)?, None).map_err(NoMeans::new)?;
-            return Ok(Self { client: Client::new(tls, OPTIONS), base: app.config.public_url.clone() });
+            return Ok(Self { client: public_client(app)?, base: app.config.public_url.clone() });
         }
         let expected = SpiffeId::new(app.domain.clone(), Workload::ControlPlane);
         let tls =
