@@ -95,13 +95,15 @@ pub struct Policy {
     pub priority: u32,
     /// Which table.
     pub table: u32,
+    /// Whether it holds for every packet, and does nothing but ask that table.
+    pub always: bool,
 }
 
 /// The routing policy that every namespace begins with: local, main, default.
 const POLICIES: [Policy; 3] = [
-    Policy { priority: 0, table: 255 },
-    Policy { priority: 32_766, table: TABLE_MAIN },
-    Policy { priority: 32_767, table: 253 },
+    Policy { priority: 0, table: 255, always: true },
+    Policy { priority: 32_766, table: TABLE_MAIN, always: true },
+    Policy { priority: 32_767, table: 253, always: true },
 ];
 
 /// Settings of every namespace of ours. Where Linux joins a link's own setting with `all`, or copies `default` to

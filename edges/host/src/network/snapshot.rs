@@ -21,6 +21,15 @@ const PRIORITY: u16 = 6;
 const TABLE: u16 = 15;
 const HARDWARE_ADDRESS: u16 = 2;
 
+/// Attributes and values of `linux/fib_rules.h`. Every rule has the suppression, which is -1 when it is none.
+const SUPPRESS_PREFIX: u16 = 14;
+const PROTOCOL: u16 = 21;
+const NO_SUPPRESSION: u32 = u32::MAX;
+const ASK_TABLE: u8 = 1;
+
+/// A rule that the kernel made and does not give up (`FIB_RULE_PERMANENT`).
+const PERMANENT_RULE: u32 = 1;
+
 /// A neighbour that an administrator wrote down (`NUD_PERMANENT`): the kernel never asks whether it is true.
 const PERMANENT: u16 = 0x80;
 
@@ -39,7 +48,7 @@ pub struct Snapshot {
     pub routing_rules: Vec<RoutingRule>,
 }
 
-/// A rule that says which routing table is asked. What else it asks for is passed over.
+/// A rule that says which routing table is asked, and of which packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RoutingRule {
     /// Of which packets.
@@ -48,6 +57,8 @@ pub struct RoutingRule {
     pub priority: u32,
     /// The table.
     pub table: u32,
+    /// Whether it holds for every packet, and does nothing but ask that table.
+    pub always: bool,
 }
 
 /// A family of addresses.
@@ -185,7 +196,9 @@ fn route(message: &Message, names: &Names) -> Option<Option<Route>> {
 /// `struct fib_rule_hdr`. Families other than IP (multicast routing) are passed over.
 fn routing_rule(message: &Message) -> Option<Option<RoutingRule>> {
     let (fixed, attributes) = message.split::<12>()?;
-    let [family, _, _, _, table, ..] = *fixed;
+    let [family, destination, source, service, table, _, _, action, ..] = *fixed;
+    let turned = number_at(fixed, 8)? & !PERMANENT_RULE != 0;
+    let plain = action == ASK_TABLE && [destination, source, service] == [0; 3] && !turned;
     let family = match unspecified(family) {
         Some(IpAddr::V4(_)) => Family::Ipv4,
         Some(IpAddr::V6(_)) => Family::Ipv6,
@@ -195,7 +208,17 @@ fn routing_rule(message: &Message) -> Option<Option<RoutingRule>> {
         family,
         priority: attributes.number(PRIORITY).unwrap_or_default(),
         table: attributes.number(TABLE).unwrap_or_else(|| u32::from(table)),
+        always: plain && attributes.into_iter().all(is_no_condition),
     }))
+}
+
+/// Whether an attribute of a routing rule is about all packets; one that is not known is about some.
+fn is_no_condition((kind, value): (u16, &[u8])) -> bool {
+    match kind {
+        PRIORITY | TABLE | PROTOCOL => true,
+        SUPPRESS_PREFIX => number_at(value, 0) == Some(NO_SUPPRESSION),
+        _ => false,
+    }
 }
 
 fn gateway(attributes: Attributes<'_>) -> Option<IpAddr> {

@@ -131,6 +131,49 @@ fn a_snapshot_names_what_is_there() {
     assert_eq!(asked, [(0, 255), (32_766, 254), (32_767, 253)]);
 }
 
+/// A routing rule: its rank, `struct fib_rule_hdr`, and attributes.
+type NewRule = (u32, [u8; 12], &'static [(u16, &'static [u8])]);
+
+#[test]
+fn a_routing_rule_for_some_packets_is_told_apart() {
+    let Some(mut site) = Site::new() else { return };
+    let namespace = site.namespace();
+    // All to table 99; what comes from 10.0.0.0/8; what has a mark; what does not come from there; all, refused.
+    let rules: [NewRule; 5] = [
+        (1, [2, 0, 0, 0, 99, 0, 0, 1, 0, 0, 0, 0], &[]),
+        (2, [2, 0, 8, 0, 99, 0, 0, 1, 0, 0, 0, 0], &[(2, &[10, 0, 0, 0])]),
+        (3, [2, 0, 0, 0, 99, 0, 0, 1, 0, 0, 0, 0], &[(10, &7_u32.to_ne_bytes())]),
+        (4, [2, 0, 8, 0, 99, 0, 0, 1, 2, 0, 0, 0], &[(2, &[10, 0, 0, 0])]),
+        (5, [2, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0], &[]),
+    ];
+    inside(&namespace, |_| rules.iter().for_each(|(priority, fixed, more)| add_rule(*priority, fixed, more)));
+    let seen = settled(&namespace).routing_rules.into_iter();
+    let seen: Vec<_> = seen.filter(|rule| rule.family == Family::Ipv4).collect();
+    let always: Vec<u32> = seen.iter().filter(|rule| rule.always).map(|rule| rule.priority).collect();
+    assert_eq!(always, [0, 1, 32_766, 32_767]);
+    assert_eq!(seen.len(), 8);
+}
+
+/// Adds a routing rule in the namespace of this thread (rtnetlink(7)).
+fn add_rule(priority: u32, fixed: &[u8; 12], more: &[(u16, &[u8])]) {
+    let mut body = fixed.to_vec();
+    for (kind, value) in more.iter().chain(&[(6, &priority.to_ne_bytes()[..])]) {
+        body.extend([u16::try_from(value.len() + 4).unwrap(), *kind].map(u16::to_ne_bytes).concat());
+        body.extend_from_slice(value);
+    }
+    // New, to be acknowledged: RTM_NEWRULE, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL.
+    let mut message = u32::try_from(16 + body.len()).unwrap().to_ne_bytes().to_vec();
+    message.extend([32, 0x605_u16].map(u16::to_ne_bytes).concat());
+    message.extend([0; 8]);
+    message.extend(body);
+    let (family, kind) = (rustix::net::AddressFamily::NETLINK, rustix::net::SocketType::RAW);
+    let socket = rustix::net::socket(family, kind, None).unwrap();
+    rustix::net::send(&socket, &message, rustix::net::SendFlags::empty()).unwrap();
+    let mut answer = [0; 1_024];
+    rustix::net::recv(&socket, &mut answer, rustix::net::RecvFlags::empty()).unwrap();
+    assert_eq!(answer[16..20], [0; 4], "the kernel's error");
+}
+
 #[tokio::test]
 async fn a_link_that_is_not_ours_is_left_alone() {
     let Some(_site) = Site::new() else { return };

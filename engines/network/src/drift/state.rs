@@ -69,6 +69,7 @@ impl Display for Route {
 
 impl Display for Policy {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "priority {} asks table {}", self.priority, self.table)
+        let sometimes = if self.always { "" } else { ", with conditions of its own" };
+        write!(f, "priority {} asks table {}{sometimes}", self.priority, self.table)
     }
 }

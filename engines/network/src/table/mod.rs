@@ -107,7 +107,7 @@ impl Table {
                 let mut parts = item.as_object().ok_or(TableError::Missing("object"))?.iter();
                 let (kind, object) = parts.next().ok_or(TableError::Missing("object"))?;
                 let Some(object) = object.as_object() else { continue };
-                let Some(home) = home(object) else { continue };
+                let Some(home) = home(kind, object) else { continue };
                 objects += 1;
                 bounded("objects", objects, OBJECTS_MAX)?;
                 table.add(home, kind, object)?;
@@ -140,6 +140,12 @@ impl Table {
             Home::Floor => &mut self.ruleset.floor,
         };
         match (kind, home) {
+            ("table", _) => {
+                let odd = object.get("flags").map(words).unwrap_or_default().into_iter();
+                for flag in odd.filter(|flag| is_odd(home, flag)) {
+                    self.ruleset.foreign.insert(format!("flag {flag}{}", home.whose()));
+                }
+            }
             ("chain", _) => {
                 let (name, hook) = (name(object, "name")?, hook(object));
                 // Listed by itself and among all: two that differ are not one chain of ours.
@@ -169,8 +175,7 @@ impl Table {
             }
             (other, _) => {
                 let text = |key| object.get(key).and_then(Value::as_str).unwrap_or("?");
-                let whose = if home == Home::Floor { " of the floor" } else { "" };
-                self.ruleset.foreign.insert(echo(&format!("{other} {}{whose}", text("name"))));
+                self.ruleset.foreign.insert(echo(&format!("{other} {}{}", text("name"), home.whose())));
             }
         }
         Ok(())
@@ -184,15 +189,33 @@ enum Home {
     Floor,
 }
 
-/// Which table of ours an object is part of, if it is. Tables themselves have no `table`, and their flags cannot be
-/// believed (see [`commands`]); who owns them is asked elsewhere.
-fn home(object: &Map<String, Value>) -> Option<Home> {
+impl Home {
+    const fn whose(self) -> &'static str {
+        match self {
+            Self::First => "",
+            Self::Floor => " of the floor",
+        }
+    }
+}
+
+/// Which table of ours an object is, or is part of, if it is.
+fn home(kind: &str, object: &Map<String, Value>) -> Option<Home> {
     let text = |key| object.get(key).and_then(Value::as_str);
-    let table = format!("{} {}", text("family")?, text("table")?);
+    let name = if kind == "table" { "name" } else { "table" };
+    let table = format!("{} {}", text("family")?, text(name)?);
     match table.as_str() {
         TABLE => Some(Home::First),
         FLOOR_TABLE => Some(Home::Floor),
         _ => None,
+    }
+}
+
+/// Whether a table of ours should not have a flag: one that sleeps stops nothing, and a floor that belongs to somebody
+/// ends with him. Other words are not believed (see [`commands`]); who owns the first table is asked elsewhere.
+fn is_odd(home: Home, flag: &str) -> bool {
+    match home {
+        Home::First => flag == "dormant",
+        Home::Floor => matches!(flag, "dormant" | "owner"),
     }
 }
 

@@ -188,7 +188,7 @@ type Fault = (fn(&mut Seen), &'static str);
 
 #[test]
 fn a_table_that_is_gone_foreign_unowned_or_unreadable_is_one_drift() {
-    let rows: [Fault; 7] = [
+    let rows: [Fault; 8] = [
         (|seen| seen.firewall = None, "firewall_missing in router: firewall lacks `inet palisade`"),
         (
             |seen| firewall_of(seen).tables = "table ip filter\n".to_owned(),
@@ -213,6 +213,14 @@ fn a_table_that_is_gone_foreign_unowned_or_unreadable_is_one_drift() {
             "table_unowned in router: inet palisade should be `the keeper's` and is `open to others`",
         ),
         (
+            |seen| {
+                let asleep =
+                    r#"{"nftables":[{"table":{"family":"inet","name":"palisade_floor","flags":"dormant"}}]}"#;
+                firewall_of(seen).listings.push(asleep.as_bytes().to_vec());
+            },
+            "object_foreign in router: inet palisade has `flag dormant of the floor`, which nothing asked for",
+        ),
+        (
             |seen| firewall_of(seen).listings[0] = b"Segmentation fault".to_vec(),
             "firewall_unreadable in router: inet palisade should be `a listing` and is `the listing is not JSON: \
              expected value at line 1 column 1`",
@@ -233,7 +241,7 @@ fn other_tables_of_the_host_are_its_own_affair() {
     firewall_of(host).tables.push_str("table ip nat\ntable ip6 docker\n");
     host.state.links.insert(link("docker0"));
     host.state.routes.insert(route("172.17.0.0/16", "docker0", TABLE_MAIN));
-    host.state.policies.insert(Policy { priority: 5_210, table: 52 });
+    host.state.policies.insert(Policy { priority: 5_210, table: 52, always: true });
     assert_eq!(drift(&here(3), &actual), []);
 }
 
@@ -311,9 +319,21 @@ fn every_change_by_hand_to_routes_and_settings_is_seen() {
         ),
         (
             Namespace::Router,
-            |s| s.policies.extend([Policy { priority: 5, table: 99 }]),
+            |s| s.policies.extend([Policy { priority: 5, table: 99, always: true }]),
             &[
                 "route_policy in router: routing policy has `priority 5 asks table 99`, which nothing asked for",
+            ],
+        ),
+        (
+            Namespace::Router,
+            // The local table, for some packets only: the others pass by the router's own addresses.
+            |s| {
+                s.policies.retain(|policy| policy.table != 255);
+                s.policies.extend([Policy { priority: 0, table: 255, always: false }]);
+            },
+            &[
+                "route_policy in router: routing policy lacks `priority 0 asks table 255`",
+                "route_policy in router: routing policy has `priority 0 asks table 255, with conditions of its own`, which nothing asked for",
             ],
         ),
         (

@@ -74,6 +74,22 @@ fn other_tables_and_what_nftables_says_of_tables_are_passed_over() {
 }
 
 #[test]
+fn a_table_of_ours_that_sleeps_and_a_floor_that_somebody_owns_are_foreign() {
+    let rows = [
+        ("palisade", json!("owner"), ""),
+        ("palisade", json!(["owner", "dormant"]), "flag dormant"),
+        ("palisade_floor", json!("dormant"), "flag dormant of the floor"),
+        ("palisade_floor", json!(["owner"]), "flag owner of the floor"),
+    ];
+    for (name, flags, foreign) in rows {
+        let entry = json!({ "family": "inet", "name": name, "flags": flags });
+        let table = Table::read(&[json!({ "nftables": [{ "table": entry }] }).to_string()]).unwrap();
+        let all: Vec<String> = table.ruleset.foreign.into_iter().collect();
+        assert_eq!(all.join(", "), foreign, "{entry}");
+    }
+}
+
+#[test]
 fn what_versions_of_nftables_write_in_two_ways_is_read_alike() {
     let set = |extra: Value| {
         let mut set =

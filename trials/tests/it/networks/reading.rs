@@ -51,7 +51,8 @@ fn of(snapshot: Snapshot) -> State {
         link: route.link.unwrap_or_default(),
     });
     let rules = snapshot.routing_rules.into_iter().filter(|rule| rule.family == Family::Ipv4);
-    let policies = rules.map(|rule| Policy { priority: rule.priority, table: rule.table });
+    let policies =
+        rules.map(|rule| Policy { priority: rule.priority, table: rule.table, always: rule.always });
     State {
         policies: policies.collect(),
         links: links.collect(),
