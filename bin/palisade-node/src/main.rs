@@ -35,7 +35,7 @@ struct Args {
 /// What a node starts itself as.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Keeps the router's network namespace, and owns its rules, until it is killed.
+    /// Keeps the router's network namespace, and owns its rules and the host's, until it is killed.
     #[command(hide = true)]
     Keeper {
         /// Where it listens to the node.
@@ -68,7 +68,7 @@ fn start(args: Args) -> anyhow::Result<()> {
     host::process::harden_self().context("this process cannot be hardened")?;
     host::logs::init(LogFormat::Json, "info")?;
     if let Some(Command::Keeper { socket, tag }) = &args.command {
-        // Before any runtime: a keeper has one thread.
+        // Before any runtime: a keeper has no thread but its own.
         match keeper::run(socket, tag)? {}
     }
     let config = config(args)?;

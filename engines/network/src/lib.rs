@@ -12,6 +12,7 @@
 //! policy for other platforms ([`export`]). Nothing here touches a kernel.
 
 pub mod addresses;
+pub mod converge;
 mod desired;
 mod drift;
 pub mod export;

@@ -157,6 +157,11 @@ pub fn topology(desired: &Desired) -> Topology {
     Topology { namespaces, pairs }
 }
 
+/// A namespace as the kernel makes it.
+pub(crate) fn fresh() -> State {
+    State { policies: POLICIES.into(), links: [loopback(false)].into(), ..State::default() }
+}
+
 fn inner_pair(namespace: Namespace, router: String) -> Pair {
     Pair { outer: (namespace, INNER_LINK.to_owned()), router }
 }
@@ -232,6 +237,18 @@ fn loopback(up: bool) -> Link {
 fn sysctls(lists: &[&[(&str, &str)]]) -> BTreeMap<String, String> {
     let all = lists.iter().flat_map(|list| list.iter());
     all.map(|(path, value)| ((*path).to_owned(), (*value).to_owned())).collect()
+}
+
+// === impl Pair ===
+
+impl Pair {
+    /// The name of the end that is in `namespace`, if one is.
+    pub(crate) fn end_in(&self, namespace: Namespace) -> Option<&str> {
+        match namespace {
+            Namespace::Router => Some(&self.router),
+            other => (self.outer.0 == other).then_some(self.outer.1.as_str()),
+        }
+    }
 }
 
 // === impl State ===

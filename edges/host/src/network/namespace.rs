@@ -138,6 +138,11 @@ impl Namespace {
         Self::open_path(Path::new("/proc/self/ns/net"), "of this process".into())
     }
 
+    /// The namespace that this thread stands in.
+    pub(super) fn own_of_thread() -> Result<Self, NamespaceError> {
+        Self::open_path(Path::new("/proc/thread-self/ns/net"), "of this thread".into())
+    }
+
     /// The namespace behind a file that another process handed over.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! The keeper: it alone changes the rules, it outlives the node, and everything ends with it.
 
 use crate::router::{FLOOR, RULES, Router, keeper_process};
-use crate::site::{Site, inside, link, on_stack, wired};
-use host::network::keeper::{Code, Generation, Keeper, KeeperError};
+use crate::site::{Site, inside, link, on_stack, tag, wired};
+use host::network::keeper::{Code, Generation, Keeper, KeeperError, Place};
 use host::network::nftables::Nftables;
 use host::network::probe::Verdict;
 use host::network::{Nft, NftError, StackError};
@@ -22,7 +22,7 @@ async fn the_keepers_rules_hold_and_nobody_else_changes_them() {
     let (_open, _shut) = (router.listen(443).await, router.listen(80).await);
     let tries = async || (router.answer(443).await, router.silence(80).await);
     assert_eq!(tries().await, (Verdict::Connected, Verdict::TimedOut));
-    let before = keeper.list().await.unwrap();
+    let before = keeper.list(Place::Router).await.unwrap();
     let middle = keeper.namespace().await.unwrap();
     inside(&middle, |inside| {
         let mut other = Nft::open(inside).unwrap();
@@ -37,7 +37,7 @@ async fn the_keepers_rules_hold_and_nobody_else_changes_them() {
     });
     assert_eq!(tries().await, (Verdict::Connected, Verdict::TimedOut));
     assert_eq!(
-        keeper.generation().await.unwrap().tables,
+        keeper.generations().await.unwrap().router.tables,
         before.generation.tables,
         "a refused change is none"
     );
@@ -46,7 +46,7 @@ async fn the_keepers_rules_hold_and_nobody_else_changes_them() {
 #[tokio::test]
 async fn the_keeper_loads_whole_rulesets_of_its_tables_and_nothing_else() {
     let Some((_router, keeper)) = Router::with(RULES).await else { return };
-    let before = keeper.generation().await.unwrap();
+    let before = keeper.generations().await.unwrap().router;
     let cases = [
         ("flush ruleset", Code::NotARuleset),
         ("table inet palisade {\n include \"/etc/hostname\"\n}\n", Code::NotARuleset),
@@ -55,12 +55,12 @@ async fn the_keeper_loads_whole_rulesets_of_its_tables_and_nothing_else() {
         ("add rule inet palisade absent accept\n", Code::Nftables),
     ];
     for (text, expected) in cases {
-        let refused = keeper.load(text.to_owned()).await;
+        let refused = keeper.load(Place::Router, text.to_owned()).await;
         assert!(matches!(refused, Err(KeeperError::Refused { code, .. }) if code == expected), "{refused:?}");
     }
-    assert_eq!(keeper.generation().await.unwrap().tables, before.tables);
-    assert_eq!(keeper.load(RULES.to_owned()).await.unwrap().tables, before.tables + 1);
-    assert!(keeper.list().await.unwrap().json.contains("\"palisade\""));
+    assert_eq!(keeper.generations().await.unwrap().router.tables, before.tables);
+    assert_eq!(keeper.load(Place::Router, RULES.to_owned()).await.unwrap().tables, before.tables + 1);
+    assert!(keeper.list(Place::Router).await.unwrap().json.contains("\"palisade\""));
 }
 
 #[tokio::test]
@@ -71,11 +71,11 @@ async fn a_change_that_was_undone_shows_in_the_generation_and_traffic_does_not()
     let middle = keeper.namespace().await.unwrap();
     let mut before = quiet(&keeper).await;
     assert_eq!(router.answer(443).await, Verdict::Connected);
-    assert_eq!(keeper.generation().await.unwrap(), before, "traffic is no change");
+    assert_eq!(keeper.generations().await.unwrap().router, before, "traffic is no change");
     inside(&middle, |inside| {
         Nft::open(inside).unwrap().run("add table inet hole\ndelete table inet hole\n").unwrap();
     });
-    let after = keeper.generation().await.unwrap();
+    let after = keeper.generations().await.unwrap().router;
     assert!(after.tables != before.tables && after.stack == before.stack, "{after:?}");
     before = after;
     let address = "192.0.2.99/24".parse().unwrap();
@@ -83,7 +83,7 @@ async fn a_change_that_was_undone_shows_in_the_generation_and_traffic_does_not()
         stack.add_address(&link("pt1"), address).unwrap();
         stack.remove_address(&link("pt1"), address).unwrap();
     });
-    let after = keeper.generation().await.unwrap();
+    let after = keeper.generations().await.unwrap().router;
     assert!(after.tables == before.tables && after.stack != before.stack, "{after:?}");
 }
 
@@ -98,7 +98,7 @@ async fn a_node_that_starts_again_finds_the_keeper_and_no_flow_breaks() {
     drop(keeper);
     let found = Keeper::attach(router.socket()).await.unwrap().unwrap();
     assert_eq!(found.pid(), pid);
-    found.load(RULES.to_owned()).await.unwrap();
+    found.load(Place::Router, RULES.to_owned()).await.unwrap();
     echoes(&mut flow).await;
 }
 
@@ -117,7 +117,7 @@ async fn the_keeper_outlives_a_node_that_is_killed() {
     node.wait().unwrap();
     let again = Keeper::attach(socket.clone()).await.unwrap().unwrap();
     assert_eq!(again.pid(), keeper.pid());
-    again.load(RULES.to_owned()).await.unwrap();
+    again.load(Place::Router, RULES.to_owned()).await.unwrap();
     again.end().await.unwrap();
     keeper.ended().await.unwrap();
     assert!(Keeper::attach(socket).await.unwrap().is_none());
@@ -138,7 +138,7 @@ async fn when_the_keeper_is_killed_every_link_into_its_namespace_is_gone() {
         until(gone).await;
     }
     assert_eq!(router.answer(443).await, Verdict::Unreachable);
-    assert!(matches!(keeper.generation().await, Err(KeeperError::Unreachable(_))));
+    assert!(matches!(keeper.generations().await, Err(KeeperError::Unreachable(_))));
 }
 
 #[tokio::test]
@@ -160,14 +160,42 @@ async fn nothing_passes_between_the_end_of_the_owned_table_and_of_the_namespace(
 }
 
 #[tokio::test]
-async fn a_keeper_does_not_begin_in_a_network_that_is_in_use() {
+async fn the_keeper_owns_a_table_of_the_host_which_ends_with_it_and_the_floor_beneath_does_not() {
+    let Some(mut site) = Site::new() else { return };
+    let host = site.namespace();
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("keeper.sock");
+    let mut spawn = keeper_process(&socket);
+    spawn.network = Network::Of(host.clone());
+    let keeper = Keeper::start(spawn, socket).await.unwrap();
+    let before = keeper.generations().await.unwrap();
+    keeper.load(Place::Host, format!("{RULES}{FLOOR}")).await.unwrap();
+    let after = keeper.generations().await.unwrap();
+    assert!(after.host.tables != before.host.tables && after.router == before.router, "{after:?}");
+    let refused = inside(&host, |inside| Nft::open(inside).unwrap().run("delete table inet palisade"));
+    assert!(matches!(&refused, Err(NftError::Refused(why)) if why.contains("not permitted")), "{refused:?}");
+    assert!(!keeper.list(Place::Router).await.unwrap().json.contains("\"table\""));
+    assert!(keeper.list(Place::Host).await.unwrap().json.contains("palisade_floor"));
+    keeper.end().await.unwrap();
+    let tables = || inside(&host, |inside| Nftables::open(inside).unwrap().tables().unwrap());
+    until(|| tables().len() == 1).await;
+    assert_eq!(tables()[0].name, "palisade_floor");
+}
+
+#[tokio::test]
+async fn a_keepers_namespace_is_its_own_wherever_it_starts() {
     let Some(mut site) = Site::new() else { return };
     let (left, _right) = wired(&mut site);
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("keeper.sock");
-    let said = refused(&socket, Network::Of(left)).await;
-    assert!(said.contains("here the link `left0` is on"), "{said}");
-    assert!(!socket.exists());
+    let mut spawn = keeper_process(&socket);
+    spawn.network = Network::Of(left.clone());
+    let keeper = Keeper::start(spawn, socket).await.unwrap();
+    let router = keeper.namespace().await.unwrap();
+    assert!(!router.is_same_as(&left).unwrap());
+    assert_eq!(router.tag().unwrap(), Some(tag()));
+    assert!(on_stack(&router, |stack| stack.links().unwrap().iter().all(|link| !link.up)));
+    keeper.end().await.unwrap();
 }
 
 #[tokio::test]
@@ -188,7 +216,7 @@ async fn a_second_keeper_ends_and_the_first_stays() {
     second.stderr = Output::File(router.socket().with_extension("said"));
     let refused = Keeper::start(second, router.socket()).await;
     assert!(matches!(refused, Err(KeeperError::Ended(status)) if !status.success()), "{refused:?}");
-    keeper.load(RULES.to_owned()).await.unwrap();
+    keeper.load(Place::Router, RULES.to_owned()).await.unwrap();
 }
 
 #[tokio::test]
@@ -196,14 +224,14 @@ async fn the_keeper_keeps_one_capability_and_its_socket_to_itself() {
     let Some((router, keeper)) = Router::with(RULES).await else { return };
     let mode = std::fs::metadata(router.socket()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    // In a process of the test the keeper is one thread of two.
+    // In a process of the test the keeper is two threads of three.
     let tasks = std::fs::read_dir(format!("/proc/{}/task", keeper.pid())).unwrap();
     let kept = tasks.filter(|task| {
         let status = std::fs::read_to_string(task.as_ref().unwrap().path().join("status")).unwrap();
         let only = "0000000000001000";
         ["CapPrm", "CapEff", "CapBnd"].iter().all(|set| status.contains(&format!("{set}:\t{only}\n")))
     });
-    assert_eq!(kept.count(), 1);
+    assert_eq!(kept.count(), 2, "one for each namespace");
 }
 
 #[tokio::test]
@@ -217,7 +245,7 @@ async fn a_line_that_is_no_request_is_answered_and_ends_nothing() {
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.contains("\"malformed\""), "{line:?}: {answer}");
     }
-    keeper.generation().await.unwrap();
+    keeper.generations().await.unwrap();
 }
 
 #[tokio::test]
@@ -227,7 +255,7 @@ async fn a_socket_that_a_dead_keeper_left_is_no_keeper_and_is_taken_over() {
     assert!(router.socket().exists());
     assert!(Keeper::attach(router.socket()).await.unwrap().is_none());
     let next = Keeper::start(keeper_process(&router.socket()), router.socket()).await.unwrap();
-    assert_eq!(next.load(RULES.to_owned()).await.unwrap().tables, 2, "a namespace of its own");
+    assert_eq!(next.load(Place::Router, RULES.to_owned()).await.unwrap().tables, 2, "a namespace of its own");
     next.end().await.unwrap();
 }
 
@@ -264,10 +292,10 @@ async fn appears(socket: &Path) -> Keeper {
 
 /// The generation once links that were just switched on have settled.
 async fn quiet(keeper: &Keeper) -> Generation {
-    let mut seen = keeper.generation().await.unwrap();
+    let mut seen = keeper.generations().await.unwrap().router;
     loop {
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let now = keeper.generation().await.unwrap();
+        let now = keeper.generations().await.unwrap().router;
         if now == seen {
             return seen;
         }

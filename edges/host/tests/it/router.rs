@@ -1,10 +1,10 @@
 //! A router of a test: a keeper's namespace between two others.
 
 use crate::site::{ANSWERED, SILENT, Site, bring_up, default_route, end, inside, on_stack, tag};
-use host::network::keeper::Keeper;
+use host::network::keeper::{Keeper, Place};
 use host::network::probe::{Attempt, Listener, Protocol, Verdict, run};
 use host::network::{Namespace, sysctl};
-use host::process::Spawn;
+use host::process::{Network, Spawn};
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -71,7 +71,7 @@ impl Router {
         let keeper = Keeper::start(keeper_process(&socket), socket).await.unwrap();
         let (left, right) = (site.namespace(), site.namespace());
         let router = Self { left, right, dir, keeper: Killed(keeper.pid()), _site: site };
-        keeper.load(rules.to_owned()).await.unwrap();
+        keeper.load(Place::Router, rules.to_owned()).await.unwrap();
         router.connect(&keeper.namespace().await.unwrap());
         Some((router, keeper))
     }
@@ -130,6 +130,8 @@ pub(crate) fn keeper_process(socket: &Path) -> Spawn {
     let mut spawn = Spawn::new(std::env::current_exe().unwrap(), "/".into());
     spawn.args = ["--exact", "router::process_of_a_keeper", "--nocapture"].map(Into::into).to_vec();
     spawn.env = vec![(SOCKET_VARIABLE.into(), socket.into())];
+    // The host's, for all that it knows.
+    spawn.network = Network::Fresh;
     spawn
 }
 

@@ -42,7 +42,7 @@ pub fn write_host(desired: &Desired) -> Ruleset {
         counters: REASONS.map(DropReason::counter).into(),
         sets: sets(desired),
         chains: chains.into_iter().map(|(name, chain)| (name.to_owned(), chain)).collect(),
-        floor: BTreeMap::new(),
+        floor: floor(desired),
         foreign: Default::default(),
     }
 }
@@ -75,6 +75,21 @@ fn sets(desired: &Desired) -> BTreeMap<String, Set> {
         (PUBLISHED_ANYWHERE, Set::map([Kind::Port], lead, anywhere)),
     ];
     sets.into_iter().map(|(name, set)| (name.to_owned(), set)).collect()
+}
+
+/// The floor: what the table above must never lose. Interfaces that forward for us would make the host a router between
+/// its own networks, and they forward on when our process has ended and its table with it.
+fn floor(desired: &Desired) -> BTreeMap<String, Chain> {
+    let interfaces = desired.uplink().interfaces.iter();
+    let rules = interfaces.map(|name| {
+        rule([
+            is(Field::InLink, link(name)),
+            is_not(Field::OutLink, link(HOST_LINK)),
+            Statement::Decide(Verdict::Drop),
+        ])
+    });
+    let chain = Chain::hooked(("filter", "forward", 10), Verdict::Accept, rules);
+    [("forward".to_owned(), chain)].into()
 }
 
 /// What becomes of addresses on the way in and out.

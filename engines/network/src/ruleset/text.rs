@@ -35,14 +35,23 @@ impl Ruleset {
             chain.declare(name, &mut text);
         }
         text.push_str("}\n");
-        if !self.floor.is_empty() {
-            let _ =
-                writeln!(text, "add table {FLOOR_TABLE}\ndelete table {FLOOR_TABLE}\ntable {FLOOR_TABLE} {{");
-            for (name, chain) in &self.floor {
-                chain.declare(name, &mut text);
-            }
-            text.push_str("}\n");
+        text.push_str(&self.floor_to_nft());
+        text
+    }
+
+    /// The floor alone, as one transaction that puts it in place of whatever has its name. The table above it, and
+    /// its counts, stay as they are.
+    #[must_use]
+    pub fn floor_to_nft(&self) -> String {
+        if self.floor.is_empty() {
+            return String::new();
         }
+        let mut text =
+            format!("add table {FLOOR_TABLE}\ndelete table {FLOOR_TABLE}\ntable {FLOOR_TABLE} {{\n");
+        for (name, chain) in &self.floor {
+            chain.declare(name, &mut text);
+        }
+        text.push_str("}\n");
         text
     }
 

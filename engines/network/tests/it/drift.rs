@@ -445,8 +445,7 @@ fn sound(desired: &Desired) -> Actual {
             Namespace::Host => format!("host-{place}"),
             Namespace::ControlPlane | Namespace::Tenant(_) => return None,
         };
-        let floor = if namespace == Namespace::Router { "table inet palisade_floor\n" } else { "" };
-        let tables = format!("table inet palisade\n{floor}");
+        let tables = "table inet palisade\ntable inet palisade_floor\n".to_owned();
         Some(Firewall { tables, owned_by_keeper: true, listings: vector(&name) })
     };
     let namespaces = topology(desired).namespaces.into_iter();

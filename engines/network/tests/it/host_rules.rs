@@ -6,7 +6,7 @@ use network::addresses::{HOST_LINK, UPLINK_HOST, UPLINK_ROUTER};
 use network::{
     Address, ControlPlane, Desired, Namespace, Route, Ruleset, State, TABLE_MAIN, ruleset, topology,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Somebody on a network of the host's own.
@@ -51,7 +51,30 @@ fn unseen(desired: &Desired) -> BTreeSet<String> {
     weakened.filter(|w| first_fault(&w.ruleset, desired).is_none()).map(|w| w.what).collect()
 }
 
+/// The first thing that the table does otherwise than it should; by itself and on its floor, and then the floor once
+/// it is all that is left.
 fn first_fault(table: &Ruleset, desired: &Desired) -> Option<String> {
+    let by_itself = Ruleset { floor: BTreeMap::new(), ..table.clone() };
+    let floor = Ruleset { floor: table.floor.clone(), ..Ruleset::default() };
+    let fault = fault(&by_itself, desired).or_else(|| fault(table, desired));
+    fault.or_else(|| hole_in_the_floor(&floor, desired))
+}
+
+/// What the floor alone lets through of what interfaces of ours would forward, or stops of the host's own business.
+fn hole_in_the_floor(floor: &Ruleset, desired: &Desired) -> Option<String> {
+    let passes = |packet: &Packet| run(floor, &host(desired), packet).passed;
+    let transit = passes(&arriving(STRANGER, CONTAINER, 80));
+    let own = [before(STRANGER, 80), arriving(STRANGER, HOST, 22), own(STRANGER, 443), to_itself(5432)];
+    let ours = arriving(STRANGER, UPLINK_ROUTER, 443);
+    let stopped = own.into_iter().chain([ours]).find(|packet| !passes(packet));
+    match (transit, stopped) {
+        (true, _) => Some("the floor lets the host become a router".to_owned()),
+        (false, Some(packet)) => Some(format!("the floor stops {packet:?}")),
+        (false, None) => None,
+    }
+}
+
+fn fault(table: &Ruleset, desired: &Desired) -> Option<String> {
     let mut cases = always();
     match desired.control_plane() {
         ControlPlane::Here { published, .. } => {

@@ -1,8 +1,8 @@
 //! The node's side: start a keeper or find the one that lives, and speak to it.
 
-use super::protocol::{ANSWER_MAX, Answer, Code, Generation, PATIENCE, Request};
+use super::protocol::{ANSWER_MAX, Answer, Code, Generation, Generations, PATIENCE, Place, Request};
 use crate::network::{Namespace, NamespaceError};
-use crate::process::{Lifetime, Network, Spawn, SpawnError};
+use crate::process::{Lifetime, Spawn, SpawnError};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::io::{self, IoSliceMut, Write as _};
@@ -30,7 +30,7 @@ pub struct Keeper {
     process: AsyncFd<OwnedFd>,
 }
 
-/// Every table of the router's namespace.
+/// Every table of a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
     /// The generation that it shows, or an older one.
@@ -71,13 +71,13 @@ pub enum KeeperError {
 }
 
 impl Keeper {
-    /// Starts a keeper that listens on `socket`: `spawn` must run [`super::run`] with that path. It gets a namespace
-    /// of its own and outlives this process.
+    /// Starts a keeper that listens on `socket`: `spawn` must run [`super::run`] with that path, in the host's network.
+    /// It outlives this process.
     ///
     /// # Errors
     /// When it cannot be started or ends before it answers.
     pub async fn start(mut spawn: Spawn, socket: PathBuf) -> Result<Self, KeeperError> {
-        (spawn.network, spawn.lifetime) = (Network::Fresh, Lifetime::Own);
+        spawn.lifetime = Lifetime::Own;
         let mut running = spawn.spawn().await?;
         let started = tokio::time::timeout(START_MAX, async {
             loop {
@@ -114,7 +114,7 @@ impl Keeper {
                 let process =
                     rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from)?;
                 // Process ids are used again: one that answers now was alive when its file was opened.
-                exchange(stream, &Request::Generation {})?;
+                exchange(stream, &Request::Generations {})?;
                 Ok(Some((pid, process)))
             }
             Err(error)
@@ -143,24 +143,30 @@ impl Keeper {
     ///
     /// # Errors
     /// When it refuses or cannot be reached.
-    pub async fn load(&self, ruleset: String) -> Result<Generation, KeeperError> {
-        self.generation_after(Request::Load { ruleset }).await
+    pub async fn load(&self, place: Place, ruleset: String) -> Result<Generation, KeeperError> {
+        match self.ask(Request::Load { place, ruleset }).await?.0 {
+            Answer::Done { generation } => Ok(generation),
+            other => Err(unexpected(other)),
+        }
     }
 
-    /// How often things changed there, undone changes included.
+    /// How often things changed, undone changes included.
     ///
     /// # Errors
     /// When it cannot be reached.
-    pub async fn generation(&self) -> Result<Generation, KeeperError> {
-        self.generation_after(Request::Generation {}).await
+    pub async fn generations(&self) -> Result<Generations, KeeperError> {
+        match self.ask(Request::Generations {}).await?.0 {
+            Answer::Generations(generations) => Ok(generations),
+            other => Err(unexpected(other)),
+        }
     }
 
     /// Every table there.
     ///
     /// # Errors
     /// When it cannot be reached.
-    pub async fn list(&self) -> Result<Listing, KeeperError> {
-        match self.ask(Request::List {}).await?.0 {
+    pub async fn list(&self, place: Place) -> Result<Listing, KeeperError> {
+        match self.ask(Request::List { place }).await?.0 {
             Answer::Listing { generation, json } => Ok(Listing { generation, json }),
             other => Err(unexpected(other)),
         }
@@ -193,13 +199,6 @@ impl Keeper {
         match rustix::process::pidfd_send_signal(self.process.get_ref(), Signal::KILL) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => self.ended().await,
             Err(errno) => Err(errno.into()),
-        }
-    }
-
-    async fn generation_after(&self, request: Request) -> Result<Generation, KeeperError> {
-        match self.ask(request).await?.0 {
-            Answer::Done { generation } => Ok(generation),
-            other => Err(unexpected(other)),
         }
     }
 
@@ -267,7 +266,7 @@ fn receive(stream: &UnixStream) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
 fn unexpected(answer: Answer) -> KeeperError {
     match answer {
         Answer::Refused { code, detail } => KeeperError::Refused { code, detail },
-        Answer::Done { .. } | Answer::Listing { .. } | Answer::Namespace => {
+        Answer::Done { .. } | Answer::Generations(_) | Answer::Listing { .. } | Answer::Namespace => {
             KeeperError::Unreachable(io::Error::other("the keeper answers something else"))
         }
     }

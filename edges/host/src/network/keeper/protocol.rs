@@ -19,19 +19,43 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) enum Request {
     /// Run this ruleset, all of it or nothing.
     Load {
+        /// Where.
+        place: Place,
         /// Its text.
         ruleset: String,
     },
     /// List every table.
-    List {},
-    /// Say the generation.
-    Generation {},
-    /// Hand over the namespace.
+    List {
+        /// Where.
+        place: Place,
+    },
+    /// Say both generations.
+    Generations {},
+    /// Hand over the router's namespace.
     Namespace {},
 }
 
-/// How often things changed in the router's namespace. Two equal ones mean that nothing did between, not even a
-/// change that was undone.
+/// Where the keeper owns a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// In the router's namespace, which is the keeper's own.
+    Router,
+    /// In the host's namespace, in which the keeper was started.
+    Host,
+}
+
+/// How often things changed in both namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generations {
+    /// In the router's.
+    pub router: Generation,
+    /// In the host's.
+    pub host: Generation,
+}
+
+/// How often things changed in a namespace. Two equal ones mean that nothing did between, not even a change that was
+/// undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {
     /// The number of the last change of any table.
@@ -49,6 +73,8 @@ pub(super) enum Answer {
         /// The generation after it.
         generation: Generation,
     },
+    /// Both generations.
+    Generations(Generations),
     /// Every table.
     Listing {
         /// The generation that it shows.
@@ -56,7 +82,7 @@ pub(super) enum Answer {
         /// The library's JSON.
         json: String,
     },
-    /// The namespace comes with this line.
+    /// The router's namespace comes with this line.
     Namespace,
     /// It is not done, and nothing changed.
     Refused {

@@ -1,14 +1,12 @@
-//! The keeper's side: hold the namespace, own the table, answer one request at a time.
+//! The keeper's side: hold the namespace, own the tables, answer one request at a time.
 
-use super::commands;
-use super::protocol::{ANSWER_MAX, Answer, Code, Generation, PATIENCE, REQUEST_MAX, Request};
-use super::{FLOOR_TABLE, TABLE};
+use super::clerk::{Clerk, Order, Remote, refused};
+use super::protocol::{ANSWER_MAX, Answer, Code, Generations, PATIENCE, Place, REQUEST_MAX, Request};
 use crate::confine::{CapabilitySet, keep_thread_capabilities};
 use crate::network::name::Tag;
-use crate::network::namespace::Inside;
-use crate::network::nftables::Nftables;
+use crate::network::namespace::{Inside, unshare_network};
 use crate::network::stack::{Stack, StackError};
-use crate::network::{Namespace, NamespaceError, Nft, NftError, Watch};
+use crate::network::{Namespace, NamespaceError, NftError};
 use rustix::fs::Mode;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use std::convert::Infallible;
@@ -26,9 +24,12 @@ const REST: Duration = Duration::from_millis(100);
 /// Says why a keeper did not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum KeeperFault {
-    /// It is not in a namespace of its own: its rules would meet somebody else's packets.
-    #[error("the keeper must start in a network namespace of its own, and here the link `{0}` is on")]
-    NotAlone(String),
+    /// It gets no namespace of its own.
+    #[error("cannot make a network namespace: {0}")]
+    Unshare(io::Error),
+    /// Its second thread, for the host's namespace, does not run.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
     /// Something else has the name of its socket.
     #[error("the path of the socket is taken by something that is no socket")]
     Taken,
@@ -58,32 +59,26 @@ pub enum KeeperFault {
     Namespace(#[from] NamespaceError),
 }
 
-/// Keeps the namespace that this process started in, until it is killed: tags it, and answers on `socket`.
+/// Keeps a namespace of its own until it is killed: makes and tags it, and answers on `socket`. The namespace that it
+/// starts in is the host's, and it owns a table there too.
 ///
-/// Call it in a process of its own that has no other thread and was started in a fresh namespace
-/// ([`Network::Fresh`](crate::process::Network::Fresh)). It keeps only the capability to administer that network.
+/// Call it in a process of its own that has no other thread. It keeps only the capability to administer these networks.
 ///
 /// # Errors
-/// When it cannot begin. Once it has begun it never returns, whatever it is asked.
+/// When it cannot begin. Once it has begun it never returns, whatever it is asked, unless a thread of its own fails.
 pub fn run(socket: &Path, tag: &Tag) -> Result<Infallible, KeeperFault> {
+    let host = Remote::begin()?;
+    unshare_network().map_err(KeeperFault::Unshare)?;
     let inside = Inside::here();
-    let mut stack = Stack::open(&inside)?;
-    // A new namespace may have links (some kernels put tunnels into each), but none of them is on, loopback included.
-    if let Some(link) = stack.links()?.into_iter().find(|link| link.up) {
-        return Err(KeeperFault::NotAlone(link.name));
-    }
-    stack.tag_loopback(tag)?;
-    drop(stack);
-    let nft = Nft::open(&inside)?;
-    let nftables = Nftables::open(&inside).map_err(KeeperFault::Nftables)?;
-    let watch = Watch::open(&inside).map_err(KeeperFault::Watch)?;
-    let namespace = Namespace::own()?;
+    Stack::open(&inside)?.tag_loopback(tag)?;
+    let router = Clerk::open(&inside)?;
+    let namespace = Namespace::own_of_thread()?;
     let listener = listen(socket)?;
     keep_thread_capabilities(CapabilitySet::NET_ADMIN).map_err(KeeperFault::Capabilities)?;
-    let mut duty = Duty { nft, nftables, watch, namespace };
+    let mut duty = Duty { router, host, namespace };
     loop {
         match listener.accept() {
-            Ok((stream, _)) => duty.serve(stream),
+            Ok((stream, _)) => duty.serve(stream)?,
             Err(_) => std::thread::sleep(REST),
         }
     }
@@ -110,86 +105,62 @@ fn listen(path: &Path) -> Result<UnixListener, KeeperFault> {
 
 /// What the keeper holds.
 struct Duty<'inside> {
-    nft: Nft<'inside>,
-    nftables: Nftables<'inside>,
-    watch: Watch,
+    router: Clerk<'inside>,
+    host: Remote,
     namespace: Namespace,
 }
 
 impl Duty<'_> {
     /// Answers the one request of a connection. A connection that breaks is its caller's loss.
-    fn serve(&mut self, stream: UnixStream) {
-        if let Err(error) = self.try_serve(stream) {
-            tracing::debug!(%error, "a request to the keeper broke off");
+    fn serve(&mut self, mut stream: UnixStream) -> Result<(), KeeperFault> {
+        let answer = match request(&mut stream) {
+            Ok(Some(line)) => self.answer(&line)?,
+            Ok(None) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => refused(Code::Malformed, error),
+            Err(error) => return broke_off(Err(error)),
+        };
+        broke_off(self.send(&stream, &answer))
+    }
+
+    fn answer(&mut self, line: &[u8]) -> Result<Answer, KeeperFault> {
+        match serde_json::from_slice(line) {
+            Ok(Request::Load { place, ruleset }) => self.carry_out(place, Order::Load(ruleset)),
+            Ok(Request::List { place }) => self.carry_out(place, Order::List),
+            Ok(Request::Generations {}) => self.generations(),
+            Ok(Request::Namespace {}) => Ok(Answer::Namespace),
+            Err(error) => Ok(refused(Code::Malformed, error)),
         }
     }
 
-    fn try_serve(&mut self, mut stream: UnixStream) -> io::Result<()> {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let peer = rustix::net::sockopt::socket_peercred(&stream)?;
-        if peer.uid != rustix::process::geteuid() {
-            return Ok(());
+    fn carry_out(&mut self, place: Place, order: Order) -> Result<Answer, KeeperFault> {
+        match place {
+            Place::Router => Ok(self.router.carry_out(order)),
+            // Without its thread the host's table is gone: this process must not seem well.
+            Place::Host => self.host.carry_out(order).map_err(KeeperFault::Thread),
         }
-        let answer = match read_line(&mut stream)? {
-            Some(line) => self.answer(&line),
-            None => refused(Code::Malformed, "the line is too long or never ends"),
-        };
-        let mut line = serde_json::to_vec(&answer)?;
+    }
+
+    fn generations(&mut self) -> Result<Answer, KeeperFault> {
+        let host = self.carry_out(Place::Host, Order::Generation)?;
+        Ok(match (self.router.generation(), host) {
+            (Ok(router), Answer::Done { generation }) => {
+                Answer::Generations(Generations { router, host: generation })
+            }
+            (Err(error), _) => refused(Code::Kernel, error),
+            (Ok(_), other) => other,
+        })
+    }
+
+    fn send(&self, mut stream: &UnixStream, answer: &Answer) -> io::Result<()> {
+        let mut line = serde_json::to_vec(answer)?;
         line.push(b'\n');
         if line.len() > ANSWER_MAX {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         if matches!(answer, Answer::Namespace) {
-            return self.hand_over(&stream, &line);
+            return self.hand_over(stream, &line);
         }
         stream.write_all(&line)
-    }
-
-    fn answer(&mut self, line: &[u8]) -> Answer {
-        match serde_json::from_slice(line) {
-            Ok(Request::Load { ruleset }) => self.load(&ruleset),
-            Ok(Request::List {}) => self.list(),
-            Ok(Request::Generation {}) => self.done(),
-            Ok(Request::Namespace {}) => Answer::Namespace,
-            Err(error) => refused(Code::Malformed, error),
-        }
-    }
-
-    fn load(&mut self, ruleset: &str) -> Answer {
-        if let Err(error) = commands::check(ruleset) {
-            return refused(Code::NotARuleset, error);
-        }
-        if let Err(error) = self.nft.run(ruleset) {
-            return refused(Code::Nftables, error);
-        }
-        match self.nftables.owner(TABLE) {
-            Ok(Some(_)) => self.done(),
-            Ok(None) => refused(Code::NotOwned, "the ruleset lacks `flags owner`"),
-            Err(error) => refused(Code::Kernel, error),
-        }
-    }
-
-    fn list(&mut self) -> Answer {
-        // The number is read first: a change after it shows as a newer number later, never as a missed one.
-        match self.generation() {
-            Ok(generation) => match self.nft.list(&[TABLE, FLOOR_TABLE]) {
-                Ok(json) => Answer::Listing { generation, json },
-                Err(error) => refused(Code::Nftables, error),
-            },
-            Err(error) => refused(Code::Kernel, error),
-        }
-    }
-
-    fn done(&mut self) -> Answer {
-        match self.generation() {
-            Ok(generation) => Answer::Done { generation },
-            Err(error) => refused(Code::Kernel, error),
-        }
-    }
-
-    fn generation(&mut self) -> io::Result<Generation> {
-        Ok(Generation { tables: self.nftables.generation()?, stack: self.watch.changes()? })
     }
 
     /// Sends the line together with the namespace.
@@ -205,12 +176,23 @@ impl Duty<'_> {
     }
 }
 
-fn refused(code: Code, why: impl ToString) -> Answer {
-    Answer::Refused { code, detail: why.to_string() }
+fn broke_off(sent: io::Result<()>) -> Result<(), KeeperFault> {
+    if let Err(error) = sent {
+        tracing::debug!(%error, "a request to the keeper broke off");
+    }
+    Ok(())
 }
 
-/// The caller's line without its end; none if it is longer than a request may be, or ends without one.
-fn read_line(stream: &mut UnixStream) -> io::Result<Option<Vec<u8>>> {
+/// The line of a caller who is this process's user; none of anybody else.
+fn request(stream: &mut UnixStream) -> io::Result<Option<Vec<u8>>> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let peer = rustix::net::sockopt::socket_peercred(&*stream)?;
+    if peer.uid == rustix::process::geteuid() { read_line(stream).map(Some) } else { Ok(None) }
+}
+
+/// The caller's line without its end.
+fn read_line(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     let mut part = vec![0; 64 * 1_024];
     loop {
@@ -218,10 +200,10 @@ fn read_line(stream: &mut UnixStream) -> io::Result<Option<Vec<u8>>> {
         line.extend_from_slice(part.get(..read).unwrap_or_default());
         if line.last() == Some(&b'\n') {
             line.pop();
-            return Ok(Some(line));
+            return Ok(line);
         }
         if read == 0 || line.len() > REQUEST_MAX {
-            return Ok(None);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the line is too long or never ends"));
         }
     }
 }

@@ -1,0 +1,44 @@
+//! The tables: what has to be loaded so that they are as they should be.
+
+use super::{Draft, Step};
+use crate::addresses::Namespace;
+use crate::drift::Firewall;
+use crate::ruleset::{self, Change, FLOOR_TABLE, Ruleset, TABLE};
+use crate::table::{Table, tables};
+
+impl Draft<'_> {
+    /// Both namespaces' tables, before anything else.
+    pub(super) fn rules(&mut self) {
+        let host = ruleset::write_host(self.desired);
+        let router = ruleset::write(self.desired);
+        for (at, expected) in [(Namespace::Router, router), (Namespace::Host, host)] {
+            let seen = self.found.actual.namespaces.get(&at).and_then(|seen| seen.firewall.as_ref());
+            let texts = texts(&expected, seen);
+            self.plan.steps.extend(texts.into_iter().map(|text| Step::Load { at, text }));
+            if let Some(seen) = seen.filter(|_| at == Namespace::Router) {
+                let foreign = tables(&seen.tables).into_iter();
+                let foreign = foreign.filter(|table| !matches!(table.as_str(), TABLE | FLOOR_TABLE));
+                self.plan.steps.extend(foreign.map(|table| Step::Untable { table }));
+            }
+        }
+    }
+}
+
+/// What is to be loaded: nothing, a change of elements that keeps every count, the floor alone, or all of it.
+fn texts(expected: &Ruleset, seen: Option<&Firewall>) -> Vec<String> {
+    let Some(seen) = seen else { return vec![expected.to_nft()] };
+    let there = tables(&seen.tables);
+    let read = Table::read(&seen.listings).ok();
+    let Some(actual) = read.filter(|_| there.contains(TABLE) && seen.owned_by_keeper) else {
+        return vec![expected.to_nft()];
+    };
+    let is_floor_sound = there.contains(FLOOR_TABLE) && actual.ruleset.floor == expected.floor;
+    let before = Ruleset { floor: expected.floor.clone(), ..actual.ruleset };
+    match expected.change_from(&before) {
+        Change::Whole => vec![expected.to_nft()],
+        Change::Nothing if is_floor_sound => Vec::new(),
+        Change::Nothing => vec![expected.floor_to_nft()],
+        Change::Elements(text) if is_floor_sound => vec![text],
+        Change::Elements(text) => vec![expected.floor_to_nft(), text],
+    }
+}
