@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 pub(super) async fn drops(world: &World, reason: DropReason) -> u64 {
-    let listing = world.keeper.list().await.unwrap().json;
+    let listing = world.keeper.list(keeper::Place::Router).await.unwrap().json;
     let drops = Table::read(&[listing]).unwrap().drops();
     drops.get(&reason).map_or(0, |count| count.packets)
 }
@@ -19,7 +19,7 @@ pub(super) async fn drops(world: &World, reason: DropReason) -> u64 {
 pub(super) async fn change(world: &World, before: &Desired, after: &Desired) {
     let change = ruleset::write(after).change_from(&ruleset::write(before));
     let Change::Elements(text) = change else { panic!("{change:?}") };
-    world.keeper.load(text).await.unwrap();
+    world.keeper.load(keeper::Place::Router, text).await.unwrap();
 }
 
 pub(super) async fn listen_at(world: &World, address: Ipv4Addr) -> Listener {

@@ -1,7 +1,7 @@
 //! What the kernel has, read as the engine compares it.
 
 use super::world::{World, inside};
-use host::network::{Family, Inside, Nft, Snapshot, Stack, sysctl};
+use host::network::{Family, Inside, Snapshot, Stack, keeper, sysctl};
 use network::{
     Actual, Address, Drift, Firewall, Link, Namespace as Place, Policy, Route, Seen, State, drift,
 };
@@ -18,11 +18,13 @@ impl World {
             let namespace = self.namespace(*place).await;
             let state = inside(&namespace, |inside| state(inside, expected));
             let firewall = match place {
-                Place::Router => Some(firewall(self.keeper.list().await.unwrap().json)),
-                Place::Host => Some(firewall(inside(&namespace, |inside| {
-                    Nft::open(inside).unwrap().list(&["palisade"]).unwrap()
-                }))),
+                Place::Router => Some(keeper::Place::Router),
+                Place::Host => Some(keeper::Place::Host),
                 Place::ControlPlane | Place::Tenant(_) => None,
+            };
+            let firewall = match firewall {
+                Some(place) => Some(self::firewall(self.keeper.list(place).await.unwrap().json)),
+                None => None,
             };
             actual.namespaces.insert(*place, Seen { state, firewall });
         }

@@ -6,16 +6,15 @@
 //! The "host" is a namespace too, so that no packet and no rule meets the machine's own network.
 
 use super::guard::{Guard, tag};
-use host::network::keeper::Keeper;
-use host::network::{Inside, LinkName, Mac, Namespace, NewRoute, Nft, Stack, VethEnd, sysctl};
-use host::process::Spawn;
+use host::network::keeper::{self, Keeper};
+use host::network::{Inside, LinkName, Mac, Namespace, NewRoute, Stack, VethEnd, sysctl};
+use host::process::{Network, Spawn};
 use network::addresses::{HOST_LINK, UPLINK_ROUTER};
 use network::{
     Addresses, Desired, Link, MTU, Namespace as Place, Ruleset, State, Topology, ruleset, topology,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::mpsc;
 use tempfile::TempDir;
 
 /// The host's own address on the internet.
@@ -35,7 +34,6 @@ pub(super) struct World {
     pub(super) keeper: Keeper,
     pub(super) internet: Namespace,
     places: BTreeMap<Place, Namespace>,
-    host_rules: HostRules,
     _guard: Guard,
     _socket: TempDir,
 }
@@ -46,10 +44,6 @@ impl World {
     pub(super) async fn build(trial: &str, desired: Desired) -> Option<Self> {
         let mut guard = Guard::new(trial)?;
         let socket = tempfile::tempdir().unwrap();
-        let keeper = start_keeper(&socket).await;
-        guard.ends(keeper.pid());
-        keeper.load(ruleset::write(&desired).to_nft()).await.unwrap();
-
         let topology = topology(&desired);
         let internet = guard.namespace();
         let places: BTreeMap<Place, Namespace> = topology
@@ -58,10 +52,10 @@ impl World {
             .filter(|place| **place != Place::Router)
             .map(|place| (*place, guard.namespace()))
             .collect();
-        let host_rules = HostRules::owned_in(&places[&Place::Host]);
-        host_rules.load(ruleset::write_host(&desired).to_nft());
-        let world =
-            Self { desired, topology, keeper, internet, places, host_rules, _guard: guard, _socket: socket };
+        let keeper = start_keeper(&socket, places[&Place::Host].clone()).await;
+        guard.ends(keeper.pid());
+        let world = Self { desired, topology, keeper, internet, places, _guard: guard, _socket: socket };
+        world.load(&ruleset::write(&world.desired), &ruleset::write_host(&world.desired)).await;
         world.wire().await;
         Some(world)
     }
@@ -76,8 +70,8 @@ impl World {
 
     /// Loads other rules of the router and of the host.
     pub(super) async fn load(&self, router: &Ruleset, host: &Ruleset) {
-        self.keeper.load(router.to_nft()).await.unwrap();
-        self.host_rules.load(host.to_nft());
+        self.keeper.load(keeper::Place::Router, router.to_nft()).await.unwrap();
+        self.keeper.load(keeper::Place::Host, host.to_nft()).await.unwrap();
     }
 
     /// Gives the host routes that it should not have: what the internet sends to a tenant now reaches the router.
@@ -138,39 +132,12 @@ impl World {
     }
 }
 
-async fn start_keeper(folder: &TempDir) -> Keeper {
+async fn start_keeper(folder: &TempDir, host: Namespace) -> Keeper {
     let socket = folder.path().join("keeper.sock");
     let mut spawn = Spawn::new(trials::program("palisade-node"), "/".into());
     spawn.args = vec!["keeper".into(), "--socket".into(), socket.clone().into()];
+    spawn.network = Network::Of(host);
     Keeper::start(spawn, socket).await.unwrap()
-}
-
-/// The owner of the host's table: a thread that stays in its namespace, as the node would.
-struct HostRules {
-    texts: mpsc::Sender<String>,
-    loaded: mpsc::Receiver<Result<(), String>>,
-}
-
-impl HostRules {
-    fn owned_in(namespace: &Namespace) -> Self {
-        let (texts, ask) = mpsc::channel::<String>();
-        let (tell, loaded) = mpsc::channel();
-        let namespace = namespace.clone();
-        std::thread::spawn(move || {
-            namespace.enter_blocking(move |inside| {
-                let mut nft = Nft::open(inside).unwrap();
-                while let Ok(text) = ask.recv() {
-                    tell.send(nft.run(&text).map_err(|error| error.to_string())).unwrap();
-                }
-            })
-        });
-        Self { texts, loaded }
-    }
-
-    fn load(&self, text: String) {
-        self.texts.send(text).unwrap();
-        assert_eq!(self.loaded.recv().unwrap(), Ok(()));
-    }
 }
 
 /// Runs `work` inside a namespace.
