@@ -3,6 +3,7 @@
 //! Whatever acts on one namespace takes an [`Inside`], the proof that its thread stands in that namespace, so
 //! nothing acts on the host by mistake. Whatever can destroy or rename asks first for our [`Tag`].
 
+mod claim;
 pub mod keeper;
 mod library;
 mod link;
@@ -18,6 +19,7 @@ mod stack;
 pub mod sysctl;
 mod watch;
 
+pub use claim::{Claim, ClaimError};
 pub use library::{Nft, NftError};
 pub use link::{Link, Mac, VethEnd};
 pub use name::{LinkName, NameError, NamespaceName, Tag};

@@ -1,10 +1,12 @@
 //! A host's agent: runs the data planes and sidecars that the control plane places here, each as its own user.
 //!
-//! [`supervise`] decides what to start, stop and remove; [`run`](mod@run) carries it out, one task for each process.
+//! [`supervise`] decides what to start, stop and remove; [`run`](mod@run) carries it out, one task for each process;
+//! [`networks`] has the host's networks.
 
 pub mod config;
 mod folders;
 mod known;
+pub mod networks;
 mod process;
 pub mod run;
 mod search;

@@ -195,6 +195,31 @@ impl Stack<'_> {
         }
     }
 
+    /// Removes the link `name`, whoever made it, from a namespace of ours. One that the kernel does not remove, such as
+    /// a real device, is switched off. Nothing to remove is no error.
+    ///
+    /// # Errors
+    /// When the namespace is not ours, the link is its loopback, or the kernel refuses.
+    pub fn evict(&mut self, name: &str) -> Result<(), StackError> {
+        self.in_namespace_of_ours()?;
+        let loopback = LinkName::loopback();
+        if name == loopback.as_ref() {
+            return Err(StackError::Foreign(loopback));
+        }
+        let body = fixed(0, 0, 0).text(NAME, name);
+        let removed = self.socket.change(DELETE_LINK, 0, &body);
+        match removed.as_ref().map_err(std::io::Error::raw_os_error) {
+            Ok(()) | Err(Some(libc::ENODEV)) => Ok(()),
+            Err(Some(libc::EOPNOTSUPP)) => {
+                let off = fixed(0, 0, IS_UP).text(NAME, name);
+                self.socket
+                    .change(SET_LINK, 0, &off)
+                    .map_err(refused(format!("switch the link `{name}` off")))
+            }
+            Err(_) => removed.map_err(refused(format!("remove the link `{name}`"))),
+        }
+    }
+
     fn delete_by_name(&mut self, name: &LinkName) -> Result<(), StackError> {
         let body = fixed(0, 0, 0).text(NAME, name.as_ref());
         match self.socket.change(DELETE_LINK, 0, &body) {
@@ -215,6 +240,11 @@ impl Stack<'_> {
         let body = fixed(index, 0, 0).bytes(ALIAS, tag.as_ref().as_bytes());
         let done = self.socket.change(SET_LINK, 0, &body);
         done.map_err(refused(format!("tag the link `{name}`")))
+    }
+
+    /// Checks that the namespace bears a tag of ours: whatever is in it is ours to remove.
+    pub(super) fn in_namespace_of_ours(&mut self) -> Result<(), StackError> {
+        self.ours(&LinkName::loopback()).map(|_| ())
     }
 
     /// The link `name`, if it bears a tag of ours.

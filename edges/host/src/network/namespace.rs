@@ -223,6 +223,13 @@ impl Namespace {
         Ok(found)
     }
 
+    /// When a name was last added or removed, whoever did it, as the file system says; none while there are no names.
+    #[must_use]
+    pub fn names_changed_at() -> Option<(i64, i64)> {
+        let names = rustix::fs::stat(NAMES).ok()?;
+        Some((names.st_mtime, i64::try_from(names.st_mtime_nsec).unwrap_or_default()))
+    }
+
     /// What it was made for, if it is ours.
     ///
     /// # Errors
@@ -242,6 +249,15 @@ impl Namespace {
     pub fn is_same_as(&self, other: &Self) -> io::Result<bool> {
         let (one, two) = (rustix::fs::fstat(&self.file)?, rustix::fs::fstat(&other.file)?);
         Ok((one.st_dev, one.st_ino) == (two.st_dev, two.st_ino))
+    }
+
+    /// Whether it is what the name stands for.
+    #[must_use]
+    pub fn stands_at(&self, name: &NamespaceName) -> bool {
+        match (rustix::fs::fstat(&self.file), rustix::fs::stat(path_of(name))) {
+            (Ok(one), Ok(two)) => (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino),
+            (Err(_), _) | (_, Err(_)) => false,
+        }
     }
 
     /// Runs `work` inside, on a thread of its own that ends with it, and waits.

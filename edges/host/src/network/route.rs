@@ -1,7 +1,8 @@
-//! Addresses and routes, given and taken.
+//! Addresses, routes and routing rules, given and taken.
 
 use super::name::LinkName;
 use super::netlink::{Body, CREATE};
+use super::snapshot::{Family, Route, RoutingRule};
 use super::stack::{Stack, StackError, refused};
 use ipnet::IpNet;
 use std::io;
@@ -12,11 +13,15 @@ const NEW_ADDRESS: u16 = 20;
 const DELETE_ADDRESS: u16 = 21;
 const NEW_ROUTE: u16 = 24;
 const DELETE_ROUTE: u16 = 25;
+const NEW_RULE: u16 = 32;
+const DELETE_RULE: u16 = 33;
 const LOCAL: u16 = 2;
 const ADDRESS: u16 = 1;
 const DESTINATION: u16 = 1;
 const LINK: u16 = 4;
 const GATEWAY: u16 = 5;
+const PRIORITY: u16 = 6;
+const TABLE: u16 = 15;
 
 /// The table that everything is looked up in (`RT_TABLE_MAIN`).
 const MAIN_TABLE: u8 = 254;
@@ -28,8 +33,14 @@ const STATIC: u8 = 4;
 const EVERYWHERE: u8 = 0;
 const ON_LINK: u8 = 253;
 
+/// However far it reaches (`RT_SCOPE_NOWHERE`): only routes that are looked for have it.
+const ANYWHERE: u8 = 255;
+
 /// What it does (`RTN_UNICAST`).
 const UNICAST: u8 = 1;
+
+/// What a routing rule does (`FR_ACT_TO_TBL`): it names a table.
+const TO_TABLE: u8 = 1;
 
 /// A route, as it is to be made: in the main table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +93,67 @@ impl Stack<'_> {
         let body = self.route(route)?;
         let done = self.socket.change(DELETE_ROUTE, 0, &body);
         unless(done, libc::ESRCH).map_err(refused(format!("remove the route to {}", route.destination)))
+    }
+
+    /// Removes a route out of a link of ours or in a namespace of ours, whoever made it, in whichever table it is. One
+    /// that is not there is no error.
+    ///
+    /// # Errors
+    /// When neither is ours, or the kernel refuses.
+    pub fn evict_route(&mut self, route: &Route) -> Result<(), StackError> {
+        let link = route.link.as_deref().and_then(|link| link.parse().ok());
+        if link.is_none_or(|link| self.ours(&link).is_err()) {
+            self.in_namespace_of_ours()?;
+        }
+        let destination = route.destination.trunc();
+        let (family, prefix) = (family(destination.addr()), destination.prefix_len());
+        // Nobody's origin and no kind: whatever these are, the route is meant.
+        let fixed = [family, prefix, 0, 0, 0, 0, ANYWHERE, 0, 0, 0, 0, 0];
+        let mut body =
+            Body::new(&fixed).bytes(DESTINATION, &bytes_of(destination.addr())).number(TABLE, route.table);
+        if let Some(link) = &route.link {
+            match self.links()?.into_iter().find(|found| found.name == *link) {
+                Some(found) => body = body.number(LINK, found.index),
+                // A link takes its routes with it.
+                None => return Ok(()),
+            }
+        }
+        if let Some(via) = route.via {
+            body = body.bytes(GATEWAY, &bytes_of(via));
+        }
+        let done = self.socket.change(DELETE_ROUTE, 0, &body);
+        unless(done, libc::ESRCH).map_err(refused(format!("remove the route to {}", route.destination)))
+    }
+
+    /// Makes a routing rule of a namespace of ours that asks for nothing more than its table.
+    ///
+    /// # Errors
+    /// When the namespace is not ours, or the kernel refuses.
+    pub fn add_routing_rule(&mut self, rule: RoutingRule) -> Result<(), StackError> {
+        let body = self.routing_rule(rule)?;
+        let done = self.socket.change(NEW_RULE, CREATE, &body);
+        unless(done, libc::EEXIST).map_err(refused(format!("make the routing rule {}", rule.priority)))
+    }
+
+    /// Removes a routing rule of a namespace of ours, whatever else it asks for. One that is not there is no error.
+    ///
+    /// # Errors
+    /// When the namespace is not ours, or the kernel refuses.
+    pub fn evict_routing_rule(&mut self, rule: RoutingRule) -> Result<(), StackError> {
+        let body = self.routing_rule(rule)?;
+        let done = self.socket.change(DELETE_RULE, 0, &body);
+        unless(done, libc::ENOENT).map_err(refused(format!("remove the routing rule {}", rule.priority)))
+    }
+
+    /// `struct fib_rule_hdr` and its attributes.
+    fn routing_rule(&mut self, rule: RoutingRule) -> Result<Body, StackError> {
+        self.in_namespace_of_ours()?;
+        let family = match rule.family {
+            Family::Ipv4 => 2,
+            Family::Ipv6 => 10,
+        };
+        let fixed = [family, 0, 0, 0, 0, 0, 0, TO_TABLE, 0, 0, 0, 0];
+        Ok(Body::new(&fixed).number(PRIORITY, rule.priority).number(TABLE, rule.table))
     }
 
     /// `struct ifaddrmsg` and its attributes.

@@ -3,6 +3,7 @@
 use super::namespace::Inside;
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -96,6 +97,35 @@ pub fn write(_inside: &Inside, sysctl: &Sysctl, value: &str) -> Result<(), Sysct
             .write_all(format!("{value}\n").as_bytes())
     };
     write().map_err(sysctl.refused("write"))
+}
+
+/// A switch that stays open, to be looked at often: from any thread, without a look-up, and without holding its
+/// namespace.
+#[derive(Debug)]
+pub struct Held {
+    sysctl: Sysctl,
+    file: std::fs::File,
+}
+
+impl Held {
+    /// Opens a switch of the namespace.
+    ///
+    /// # Errors
+    /// When the kernel has it not or refuses.
+    pub fn open(_inside: &Inside, sysctl: Sysctl) -> Result<Self, SysctlError> {
+        let file = std::fs::File::open(sysctl.path()).map_err(sysctl.refused("open"))?;
+        Ok(Self { sysctl, file })
+    }
+
+    /// Whether it stands at `value`.
+    ///
+    /// # Errors
+    /// When the kernel has it no more, for its link or namespace is gone.
+    pub fn is(&self, value: &str) -> Result<bool, SysctlError> {
+        let mut text = [0; 64];
+        let read = self.file.read_at(&mut text, 0).map_err(self.sysctl.refused("read"))?;
+        Ok(text.get(..read).is_some_and(|text| text.trim_ascii_end() == value.as_bytes()))
+    }
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ impl Draft<'_> {
         let router = ruleset::write(self.desired);
         for (at, expected) in [(Namespace::Router, router), (Namespace::Host, host)] {
             let seen = self.found.actual.namespaces.get(&at).and_then(|seen| seen.firewall.as_ref());
-            let texts = texts(&expected, seen);
-            self.plan.steps.extend(texts.into_iter().map(|text| Step::Load { at, text }));
+            let loads = loads(&expected, seen).into_iter();
+            self.plan.steps.extend(loads.map(|(text, recounts)| Step::Load { at, text, recounts }));
             if let Some(seen) = seen.filter(|_| at == Namespace::Router) {
                 let foreign = tables(&seen.tables).into_iter();
                 let foreign = foreign.filter(|table| !matches!(table.as_str(), TABLE | FLOOR_TABLE));
@@ -24,21 +24,20 @@ impl Draft<'_> {
     }
 }
 
-/// What is to be loaded: nothing, a change of elements that keeps every count, the floor alone, or all of it.
-fn texts(expected: &Ruleset, seen: Option<&Firewall>) -> Vec<String> {
-    let Some(seen) = seen else { return vec![expected.to_nft()] };
+/// What is to be loaded: nothing, a change of elements that keeps every count, the floor alone, or all of it, with
+/// which every count begins anew.
+fn loads(expected: &Ruleset, seen: Option<&Firewall>) -> Vec<(String, bool)> {
+    let whole = || vec![(expected.to_nft(), true)];
+    let Some(seen) = seen else { return whole() };
     let there = tables(&seen.tables);
     let read = Table::read(&seen.listings).ok();
-    let Some(actual) = read.filter(|_| there.contains(TABLE) && seen.owned_by_keeper) else {
-        return vec![expected.to_nft()];
-    };
+    let Some(actual) = read.filter(|_| there.contains(TABLE) && seen.owned_by_keeper) else { return whole() };
     let is_floor_sound = there.contains(FLOOR_TABLE) && actual.ruleset.floor == expected.floor;
+    let floor = (!is_floor_sound).then(|| (expected.floor_to_nft(), false));
     let before = Ruleset { floor: expected.floor.clone(), ..actual.ruleset };
     match expected.change_from(&before) {
-        Change::Whole => vec![expected.to_nft()],
-        Change::Nothing if is_floor_sound => Vec::new(),
-        Change::Nothing => vec![expected.floor_to_nft()],
-        Change::Elements(text) if is_floor_sound => vec![text],
-        Change::Elements(text) => vec![expected.floor_to_nft(), text],
+        Change::Whole => whole(),
+        Change::Nothing => floor.into_iter().collect(),
+        Change::Elements(text) => floor.into_iter().chain([(text, false)]).collect(),
     }
 }

@@ -12,6 +12,8 @@ pub enum Step {
         at: Namespace,
         /// The text: a change of what is there, or a table whole.
         text: String,
+        /// Whether every count of the table begins anew.
+        recounts: bool,
     },
     /// Delete a table of the router's namespace that nothing asked for.
     Untable {

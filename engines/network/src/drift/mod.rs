@@ -60,6 +60,10 @@ pub struct Drift {
 /// What a difference is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DriftKind {
+    /// The keeper ended: its namespace, its tables and every link into it are gone.
+    KeeperEnded,
+    /// Tables that somebody changed and changed back.
+    ChangedBack,
     /// A namespace that is not there.
     NamespaceMissing,
     /// A namespace whose firewall was not read.
@@ -155,6 +159,16 @@ impl Differences {
     }
 }
 
+// === impl Drift ===
+
+impl Drift {
+    /// Something that happened, and that no comparison shows.
+    #[must_use]
+    pub fn happened(kind: DriftKind, namespace: Namespace, what: &str) -> Self {
+        Self { kind, namespace, subject: what.to_owned(), expected: None, found: None }
+    }
+}
+
 // === impl DriftKind ===
 
 impl DriftKind {
@@ -162,6 +176,8 @@ impl DriftKind {
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
+            Self::KeeperEnded => "keeper_ended",
+            Self::ChangedBack => "changed_back",
             Self::NamespaceMissing => "namespace_missing",
             Self::FirewallMissing => "firewall_missing",
             Self::FirewallUnreadable => "firewall_unreadable",
