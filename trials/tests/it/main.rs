@@ -10,6 +10,7 @@ mod controls;
 mod crash;
 mod faults;
 mod floods;
+mod hosts;
 mod independent;
 mod lifecycle;
 mod networks;

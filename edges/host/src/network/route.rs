@@ -39,8 +39,9 @@ const ANYWHERE: u8 = 255;
 /// What it does (`RTN_UNICAST`).
 const UNICAST: u8 = 1;
 
-/// What a routing rule does (`FR_ACT_TO_TBL`): it names a table.
+/// What a routing rule does (`FR_ACT_TO_TBL`): it names a table. None is meant where any may be.
 const TO_TABLE: u8 = 1;
+const ANY_ACTION: u8 = 0;
 
 /// A route, as it is to be made: in the main table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,34 +126,35 @@ impl Stack<'_> {
         unless(done, libc::ESRCH).map_err(refused(format!("remove the route to {}", route.destination)))
     }
 
-    /// Makes a routing rule of a namespace of ours that asks for nothing more than its table.
+    /// Makes a routing rule of a namespace of ours, for every packet.
     ///
     /// # Errors
     /// When the namespace is not ours, or the kernel refuses.
     pub fn add_routing_rule(&mut self, rule: RoutingRule) -> Result<(), StackError> {
-        let body = self.routing_rule(rule)?;
+        let body = self.routing_rule(rule, TO_TABLE)?;
         let done = self.socket.change(NEW_RULE, CREATE, &body);
         unless(done, libc::EEXIST).map_err(refused(format!("make the routing rule {}", rule.priority)))
     }
 
-    /// Removes a routing rule of a namespace of ours, whatever else it asks for. One that is not there is no error.
+    /// Removes a routing rule of this priority and table from a namespace of ours, whatever packets it is about: the first
+    /// of several. One that is not there is no error.
     ///
     /// # Errors
     /// When the namespace is not ours, or the kernel refuses.
     pub fn evict_routing_rule(&mut self, rule: RoutingRule) -> Result<(), StackError> {
-        let body = self.routing_rule(rule)?;
+        let body = self.routing_rule(rule, ANY_ACTION)?;
         let done = self.socket.change(DELETE_RULE, 0, &body);
         unless(done, libc::ENOENT).map_err(refused(format!("remove the routing rule {}", rule.priority)))
     }
 
     /// `struct fib_rule_hdr` and its attributes.
-    fn routing_rule(&mut self, rule: RoutingRule) -> Result<Body, StackError> {
+    fn routing_rule(&mut self, rule: RoutingRule, action: u8) -> Result<Body, StackError> {
         self.in_namespace_of_ours()?;
         let family = match rule.family {
             Family::Ipv4 => 2,
             Family::Ipv6 => 10,
         };
-        let fixed = [family, 0, 0, 0, 0, 0, 0, TO_TABLE, 0, 0, 0, 0];
+        let fixed = [family, 0, 0, 0, 0, 0, 0, action, 0, 0, 0, 0];
         Ok(Body::new(&fixed).number(PRIORITY, rule.priority).number(TABLE, rule.table))
     }
 

@@ -4,7 +4,8 @@ use super::{Draft, Step};
 use crate::addresses::Namespace;
 use crate::drift::Firewall;
 use crate::ruleset::{self, Change, FLOOR_TABLE, Ruleset, TABLE};
-use crate::table::{Table, tables};
+use crate::table::{Table, is_of_floor, tables};
+use std::collections::BTreeSet;
 
 impl Draft<'_> {
     /// Both namespaces' tables, before anything else.
@@ -32,9 +33,11 @@ fn loads(expected: &Ruleset, seen: Option<&Firewall>) -> Vec<(String, bool)> {
     let there = tables(&seen.tables);
     let read = Table::read(&seen.listings).ok();
     let Some(actual) = read.filter(|_| there.contains(TABLE) && seen.owned_by_keeper) else { return whole() };
-    let is_floor_sound = there.contains(FLOOR_TABLE) && actual.ruleset.floor == expected.floor;
+    let (odd, foreign) = actual.ruleset.foreign.into_iter().partition(|what| is_of_floor(what));
+    let is_floor_sound =
+        there.contains(FLOOR_TABLE) && actual.ruleset.floor == expected.floor && BTreeSet::is_empty(&odd);
     let floor = (!is_floor_sound).then(|| (expected.floor_to_nft(), false));
-    let before = Ruleset { floor: expected.floor.clone(), ..actual.ruleset };
+    let before = Ruleset { floor: expected.floor.clone(), foreign, ..actual.ruleset };
     match expected.change_from(&before) {
         Change::Whole => whole(),
         Change::Nothing => floor.into_iter().collect(),

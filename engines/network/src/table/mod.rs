@@ -189,13 +189,21 @@ enum Home {
     Floor,
 }
 
+/// How what is foreign in the floor ends.
+const OF_FLOOR: &str = " of the floor";
+
 impl Home {
     const fn whose(self) -> &'static str {
         match self {
             Self::First => "",
-            Self::Floor => " of the floor",
+            Self::Floor => OF_FLOOR,
         }
     }
+}
+
+/// Whether something foreign was found in the floor.
+pub(crate) fn is_of_floor(foreign: &str) -> bool {
+    foreign.ends_with(OF_FLOOR)
 }
 
 /// Which table of ours an object is, or is part of, if it is.

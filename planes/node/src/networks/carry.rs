@@ -218,5 +218,10 @@ fn new_route(route: &network::Route) -> Result<NewRoute, StepError> {
 }
 
 const fn rule(policy: network::Policy) -> RoutingRule {
-    RoutingRule { family: Family::Ipv4, priority: policy.priority, table: policy.table }
+    RoutingRule {
+        family: Family::Ipv4,
+        priority: policy.priority,
+        table: policy.table,
+        always: policy.always,
+    }
 }

@@ -12,6 +12,9 @@ use std::net::{IpAddr, Ipv4Addr};
 /// Linux's main routing table.
 const TABLE_MAIN: u32 = 254;
 
+/// The host's link to what stands in for the internet while networks are probed.
+pub(super) const DECOY_LINK: &str = "palisade-probe";
+
 /// What the host is like.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostFacts {
@@ -45,9 +48,7 @@ fn of(
     configured: Option<Vec<String>>,
     ours: &BTreeSet<String>,
 ) -> HostFacts {
-    let tagged: BTreeSet<&str> =
-        snapshot.links.iter().filter(|link| link.tag().is_some()).map(|link| link.name.as_str()).collect();
-    let foreign = |link: &str| link != HOST_LINK && !tagged.contains(link);
+    let foreign = |link: &str| link != HOST_LINK && link != DECOY_LINK;
     let routes = routes(snapshot, foreign);
     let out: BTreeSet<String> = configured.map_or_else(
         || ways_out(&routes).map(|route| route.link.clone()).collect(),

@@ -164,7 +164,8 @@ fn state(snapshot: Snapshot) -> State {
         link: route.link.unwrap_or_default(),
     });
     let rules = snapshot.routing_rules.into_iter().filter(|rule| rule.family == Family::Ipv4);
-    let policies = rules.map(|rule| Policy { priority: rule.priority, table: rule.table });
+    let policies =
+        rules.map(|rule| Policy { priority: rule.priority, table: rule.table, always: rule.always });
     State {
         links: links.collect(),
         addresses: addresses.collect(),

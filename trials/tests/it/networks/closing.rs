@@ -75,9 +75,8 @@ async fn when_its_keeper_is_killed_everything_is_closed() {
         assert!(wait_until(SOON, async || is_gone()).await, "{place}: the link is still there");
     }
     // What was published at the host's address is the host's own port again.
-    let published = |probe: &Probe| {
-        matches!(probe.from, Origin::Outside(_)) && probe.expected == Expected::Allowed
-    };
+    let published =
+        |probe: &Probe| matches!(probe.from, Origin::Outside(_)) && probe.expected == Expected::Allowed;
     let probes: Vec<Probe> = probes.into_iter().filter(|probe| !published(probe)).collect();
     let before = arrivals(&listeners);
     assert_eq!(passed(&world, &probes, SILENT).await, BTreeSet::new());

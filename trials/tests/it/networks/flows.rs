@@ -2,6 +2,7 @@
 
 use super::world::World;
 use super::{STRANGER, number};
+use host::network::keeper;
 use host::network::probe::{self, Attempt, Listener, Verdict};
 use network::{Addresses, Change, Desired, DropReason, Namespace as Place, Table, ruleset};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -1,0 +1,143 @@
+//! A machine of its own for a trial, as far as networks go: processes, mounts, names and links that nobody outside
+//! sees, and that end with the trial's process, however that ends.
+
+use host::network::probe::{Listener, Protocol};
+use host::network::{Inside, LinkName, Mac, Namespace, NamespaceName, NewRoute, Stack, Tag, VethEnd};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::Command;
+use tempfile::TempDir;
+use trials::skipped;
+
+/// Says to a process of this program that it is in a house.
+const INSIDE: &str = "PALISADE_TEST_HOUSE";
+
+/// Makes the house: no process in it outlives the first, and what is mounted there is seen there alone.
+const UNSHARE: [&str; 6] = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+
+/// Names of namespaces are the house's own.
+const SCRIPT: &str = "mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns && exec \"$0\" \"$@\"";
+
+/// The host's own address on the internet.
+pub(super) const HOST: Ipv4Addr = Ipv4Addr::new(93, 184, 216, 99);
+
+/// The next hop of the host.
+const PROVIDER: Ipv4Addr = Ipv4Addr::new(93, 184, 216, 1);
+
+/// The host's interface to the internet, and the other end.
+pub(super) const HOST_INTERFACE: &str = "eth0";
+const INTERNET_INTERFACE: &str = "wan0";
+
+/// The machine, with an internet.
+pub(super) struct House {
+    internet: Namespace,
+    folder: TempDir,
+}
+
+/// Runs `trial` in a house of its own; or says loudly why there can be none.
+pub(super) fn in_a_house(trial: impl AsyncFnOnce(House)) {
+    if std::env::var_os(INSIDE).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        return runtime.block_on(async { trial(House::build()).await });
+    }
+    let thread = std::thread::current();
+    let name = thread.name().filter(|name| *name != "main").expect("tests run on threads with their names");
+    if !host::process::is_root() {
+        return skipped(name, "this needs root");
+    }
+    let usable = Command::new("unshare").args(UNSHARE).args(["sh", "-c", SCRIPT, "true"]).output();
+    match usable {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => return skipped(name, &String::from_utf8_lossy(&output.stderr)),
+        Err(error) => return skipped(name, &format!("unshare: {error}")),
+    }
+    let mut house = Command::new("unshare");
+    house.args(UNSHARE).args(["sh", "-c", SCRIPT]).arg(std::env::current_exe().unwrap());
+    house.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(INSIDE, "1");
+    let output = house.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+impl House {
+    fn build() -> Self {
+        let internet = Namespace::create(&name("palisade-trial-internet"), &tag()).unwrap();
+        on_stack(&host(), |stack| {
+            let (near, far) = (end(HOST_INTERFACE, 1), end(INTERNET_INTERFACE, 2));
+            stack.create_veth(&near, &far, &internet).unwrap();
+        });
+        bring_up(&host(), HOST_INTERFACE, HOST);
+        bring_up(&internet, INTERNET_INTERFACE, PROVIDER);
+        route(&host(), "0.0.0.0/0", PROVIDER, HOST_INTERFACE);
+        // Strangers who know where tenants are.
+        route(&internet, "10.100.0.0/14", HOST, INTERNET_INTERFACE);
+        Self { internet, folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// Gives the internet these addresses.
+    pub(super) fn decoys(&self, addresses: impl IntoIterator<Item = Ipv4Addr>) {
+        let addresses: Vec<Ipv4Addr> = addresses.into_iter().collect();
+        on_stack(&self.internet, |stack| {
+            for address in addresses {
+                stack.add_address(&link(INTERNET_INTERFACE), IpAddr::V4(address).into()).unwrap();
+            }
+        });
+    }
+
+    /// Somebody who listens on the internet.
+    pub(super) async fn listen(&self, address: Ipv4Addr, port: u16) -> Listener {
+        let address = SocketAddr::new(IpAddr::V4(address), port);
+        Listener::open(&self.internet, Protocol::Tcp, address).await.unwrap()
+    }
+
+    /// The folder of the node.
+    pub(super) fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+}
+
+/// The host's own namespace.
+pub(super) fn host() -> Namespace {
+    Namespace::own().unwrap()
+}
+
+/// Runs `work` inside a namespace.
+pub(super) fn inside<T: Send>(namespace: &Namespace, work: impl FnOnce(&Inside) -> T + Send) -> T {
+    namespace.enter_blocking(work).unwrap()
+}
+
+/// Runs `work` on the network stack of a namespace.
+pub(super) fn on_stack<T: Send>(namespace: &Namespace, work: impl FnOnce(&mut Stack<'_>) -> T + Send) -> T {
+    inside(namespace, |inside| work(&mut Stack::open(inside).unwrap()))
+}
+
+/// A name of a link.
+pub(super) fn link(name: &str) -> LinkName {
+    name.parse().unwrap()
+}
+
+/// A name of a namespace.
+pub(super) fn name(name: &str) -> NamespaceName {
+    name.parse().unwrap()
+}
+
+fn tag() -> Tag {
+    "palisade restricted=true tenant=trial".parse().unwrap()
+}
+
+fn end(name: &str, side: u8) -> VethEnd {
+    VethEnd { name: link(name), tag: tag(), mac: Mac([2, 0, 0, 0, 0, side]), mtu: 1_500 }
+}
+
+fn bring_up(namespace: &Namespace, name: &str, address: Ipv4Addr) {
+    on_stack(namespace, |stack| {
+        stack.add_address(&link(name), format!("{address}/24").parse().unwrap()).unwrap();
+        stack.set_up(&link(name)).unwrap();
+    });
+}
+
+fn route(namespace: &Namespace, destination: &str, via: Ipv4Addr, name: &str) {
+    let destination = destination.parse().unwrap();
+    let route = NewRoute { destination, via: Some(IpAddr::V4(via)), link: link(name) };
+    on_stack(namespace, |stack| stack.add_route(&route).unwrap());
+}
