@@ -1,10 +1,11 @@
 //! The node process: runs this host's data planes and sidecars until it is told to stop; or keeps their networks.
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use host::clock::Clock;
 use host::logs::LogFormat;
 use host::network::{Tag, keeper};
+use node::config::Networks;
 use node::{End, NodeConfig};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,8 +29,20 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// The state directory of this host.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/palisade")]
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/palisade", conflicts_with = "config")]
     state_dir: PathBuf,
+    /// What keeps tenants apart.
+    #[arg(long, value_enum, default_value_t = Driver::Linux, conflicts_with = "config")]
+    driver: Driver,
+}
+
+/// What keeps tenants apart, for a control plane on another host.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Driver {
+    /// A network of its own for each tenant, by namespaces and nftables; needs root.
+    Linux,
+    /// Nothing: every data plane listens on the host's loopback. For demonstrations.
+    Loopback,
 }
 
 /// What a node starts itself as.
@@ -51,8 +64,11 @@ const EXAMPLES: &str = "\
 Examples:
   palisade-node --config /etc/palisade/node.toml
   palisade-node --control-plane https://palisade.example.com --enroll-token-file enrol.token --ca-file ca.pem
+  palisade-node --control-plane https://localhost:8443 --enroll-token-file enrol.token --ca-file ca.pem \\
+    --state-dir ./state --driver loopback
 
-As root, each data plane and sidecar runs as a user of its own. PALISADE_LOG=debug says more.";
+As root, each data plane and sidecar runs as a user of its own, and each tenant in a network of its own.
+Without root: --driver loopback, or `driver = \"loopback\"` in the file. PALISADE_LOG=debug says more.";
 
 fn main() -> ExitCode {
     match start(Args::parse()) {
@@ -88,7 +104,11 @@ fn config(args: Args) -> anyhow::Result<NodeConfig> {
         (Some(file), ..) => Ok(host::config::load(&file)?),
         (None, Some(url), Some(token), Some(ca)) => {
             let defaults = NodeConfig::with_defaults(args.state_dir, url, token);
-            Ok(NodeConfig { control_plane_ca_file: ca, ..defaults })
+            let networks = match args.driver {
+                Driver::Linux => Networks::elsewhere(),
+                Driver::Loopback => Networks::Loopback,
+            };
+            Ok(NodeConfig { control_plane_ca_file: ca, networks, ..defaults })
         }
         (None, ..) => anyhow::bail!("--config FILE, or --control-plane URL with its files, is needed"),
     }

@@ -1,5 +1,10 @@
 //! What a node is told: by its configuration file, or by its command line.
 
+mod networks;
+
+pub use networks::{Linux, Networks, OnDrift, Place};
+
+use network::addresses::HTTPS_PORT;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -31,7 +36,7 @@ pub struct NodeConfig {
     pub control_plane_ca_file: PathBuf,
     /// The one-time token's file.
     pub enrol_token_file: PathBuf,
-    /// The port of the first tenant's data plane; 0 is any, and so are all later ones.
+    /// The port of the first tenant's data plane on the host's loopback; 0 is any, and so are all later ones.
     #[serde(default = "data_plane_port")]
     pub data_plane_port: u16,
     /// The first user id that may be given to processes. Needs root.
@@ -46,6 +51,9 @@ pub struct NodeConfig {
     /// The folder of `palisade-data` and `palisade-meter`; beside this program, unless configured.
     #[serde(default)]
     pub bin_dir: Option<PathBuf>,
+    /// What keeps tenants apart.
+    #[serde(default)]
+    pub networks: Networks,
     /// Exceptions for data planes that run on the host's own network.
     #[serde(default)]
     pub loopback: Loopback,
@@ -77,11 +85,33 @@ pub struct EgressAllow {
 
 /// Says why a configuration cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{key}` must be from {min} to {max}")]
-pub struct OutOfBounds {
-    key: &'static str,
-    min: u64,
-    max: u64,
+pub enum ConfigError {
+    /// A number is out of bounds.
+    #[error("`{key}` must be from {min} to {max}")]
+    OutOfBounds {
+        /// Which one.
+        key: &'static str,
+        /// The least it may be.
+        min: u64,
+        /// The most it may be.
+        max: u64,
+    },
+    /// Networks cannot be made.
+    #[error(
+        "tenant networks need root: run the node as root, or choose the driver `loopback`, which keeps no tenant from another"
+    )]
+    NetworksNeedRoot,
+    /// A tenant's network lets its data plane out to one port only.
+    #[error(
+        "`{url}` is not on port {HTTPS_PORT}, the only one that data planes may call: let the control plane listen there, or choose the driver `loopback`"
+    )]
+    ControlPlanePort {
+        /// The control plane's URL.
+        url: String,
+    },
+    /// Exceptions would do nothing.
+    #[error("`loopback.egress_allow` is for the driver `loopback` only: a tenant's network lets nothing of it through")]
+    ExceptionsWithNetworks,
 }
 
 impl NodeConfig {
@@ -98,25 +128,48 @@ impl NodeConfig {
             poll_ms: POLL_MS,
             interval_ms: wire::heartbeat::INTERVAL_MS,
             bin_dir: None,
+            networks: Networks::Loopback,
             loopback: Loopback::default(),
         }
     }
 
-    /// Checks what the types do not.
+    /// Checks what the types do not, for a process that `is_root` or is not.
     ///
     /// # Errors
-    /// The first value that is out of bounds.
-    pub fn check(&self) -> Result<(), OutOfBounds> {
+    /// The first thing that cannot be.
+    pub fn check(&self, is_root: bool) -> Result<(), ConfigError> {
         within("poll_ms", self.poll_ms, &POLL_BOUNDS_MS)?;
         within("interval_ms", self.interval_ms, &INTERVAL_BOUNDS_MS)?;
         // Root must never be given away, nor the user ids of the system.
-        within("uid_base", u64::from(self.uid_base), &(1_000..=u64::from(u32::MAX / 2)))
+        within("uid_base", u64::from(self.uid_base), &(1_000..=u64::from(u32::MAX / 2)))?;
+        let Networks::Linux(linux) = &self.networks else { return Ok(()) };
+        if !is_root {
+            return Err(ConfigError::NetworksNeedRoot);
+        }
+        if !self.loopback.egress_allow.is_empty() {
+            return Err(ConfigError::ExceptionsWithNetworks);
+        }
+        match linux.place {
+            // Data planes reach it in its own namespace, whatever it is published as.
+            Place::Here { .. } => Ok(()),
+            Place::Elsewhere { .. } if port_of(&self.control_plane_url) == Some(HTTPS_PORT) => Ok(()),
+            Place::Elsewhere { .. } => {
+                Err(ConfigError::ControlPlanePort { url: self.control_plane_url.chars().take(200).collect() })
+            }
+        }
     }
 }
 
-fn within(key: &'static str, value: u64, bounds: &core::ops::RangeInclusive<u64>) -> Result<(), OutOfBounds> {
+fn within(key: &'static str, value: u64, bounds: &core::ops::RangeInclusive<u64>) -> Result<(), ConfigError> {
     let (min, max) = (*bounds.start(), *bounds.end());
-    if bounds.contains(&value) { Ok(()) } else { Err(OutOfBounds { key, min, max }) }
+    if bounds.contains(&value) { Ok(()) } else { Err(ConfigError::OutOfBounds { key, min, max }) }
+}
+
+/// The port of an https URL.
+fn port_of(url: &str) -> Option<u16> {
+    let url: http::Uri = url.parse().ok()?;
+    url.host()?;
+    Some(url.port_u16().unwrap_or(HTTPS_PORT))
 }
 
 const fn data_plane_port() -> u16 {
@@ -138,7 +191,7 @@ const fn interval_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use host::config::ConfigError;
+    use host::config::ConfigError as FileConfigError;
 
     /// What `palisade up` writes.
     const WRITTEN: &str = r#"
@@ -158,7 +211,7 @@ mod tests {
         assert_eq!((config.data_plane_port, config.uid_base, config.interval_ms), (0, 70_000, 2_000));
         assert_eq!(config.bin_dir.as_deref(), Some(std::path::Path::new("/opt/palisade")));
         assert_eq!((config.poll_ms, config.loopback.egress_allow.len()), (POLL_MS, 0));
-        config.check().unwrap();
+        config.check(false).unwrap();
     }
 
     #[test]
@@ -169,7 +222,7 @@ mod tests {
         let url = "https://localhost:8443".to_owned();
         let config = NodeConfig::with_defaults("/s".into(), url, "/s/node/enrol.token".into());
         assert_eq!(read(&least.collect::<Vec<_>>().join("\n")).unwrap(), config);
-        config.check().unwrap();
+        config.check(false).unwrap();
     }
 
     #[test]
@@ -185,8 +238,13 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused_wherever_it_is() {
-        for odd in ["odd = 1", "[loopback]\nodd = 1", "[[loopback.egress_allow]]\nodd = 1"] {
-            assert!(matches!(read(&format!("{WRITTEN}\n{odd}")), Err(ConfigError::Invalid { .. })), "{odd}");
+        for odd in [
+            "odd = 1",
+            "[networks]\ndriver = \"loopback\"\nodd = 1",
+            "[loopback]\nodd = 1",
+            "[[loopback.egress_allow]]\nodd = 1",
+        ] {
+            assert!(matches!(read(&format!("{WRITTEN}\n{odd}")), Err(FileConfigError::Invalid { .. })), "{odd}");
         }
     }
 
@@ -202,12 +260,45 @@ mod tests {
             ("uid_base", NodeConfig { uid_base: 999, ..good.clone() }),
             ("uid_base", NodeConfig { uid_base: u32::MAX / 2 + 1, ..good.clone() }),
         ] {
-            let refusal = bad.check().unwrap_err().to_string();
+            let refusal = bad.check(true).unwrap_err().to_string();
             assert!(refusal.starts_with(&format!("`{key}` must be from ")), "{refusal}");
         }
     }
 
-    fn read(text: &str) -> Result<NodeConfig, ConfigError> {
+    #[test]
+    fn networks_need_root_and_no_exceptions() {
+        let loopback = read(WRITTEN).unwrap();
+        let linux = NodeConfig { networks: here(), ..loopback.clone() };
+        assert_eq!((loopback.check(false), linux.check(true)), (Ok(()), Ok(())));
+        assert_eq!(linux.check(false), Err(ConfigError::NetworksNeedRoot));
+        let egress_allow =
+            vec![EgressAllow { host: "a.test".into(), port: 443, cidr: "127.0.0.0/8".into(), ca_file: None }];
+        let linux = NodeConfig { loopback: Loopback { egress_allow }, ..linux };
+        assert_eq!(linux.check(true), Err(ConfigError::ExceptionsWithNetworks));
+    }
+
+    #[test]
+    fn a_control_plane_elsewhere_is_on_the_one_port_that_data_planes_may_call() {
+        let good = NodeConfig { networks: Networks::elsewhere(), ..read(WRITTEN).unwrap() };
+        let check = |networks: Networks, url: &str| {
+            NodeConfig { networks, control_plane_url: url.to_owned(), ..good.clone() }.check(true)
+        };
+        for url in ["https://cp.example.com", "https://cp.example.com:443", "https://192.0.2.7"] {
+            assert_eq!(check(Networks::elsewhere(), url), Ok(()), "{url}");
+        }
+        for url in ["https://cp.example.com:8443", "https://cp.example.com:80", "", "/"] {
+            let refused = Err(ConfigError::ControlPlanePort { url: url.to_owned() });
+            assert_eq!(check(Networks::elsewhere(), url), refused, "{url}");
+            assert_eq!(check(here(), url), Ok(()), "{url}");
+        }
+    }
+
+    fn here() -> Networks {
+        let place = Place::Here { published: None, reach: Vec::new() };
+        Networks::Linux(Linux { place, drift: OnDrift::Repair, interfaces: None })
+    }
+
+    fn read(text: &str) -> Result<NodeConfig, FileConfigError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node.toml");
         std::fs::write(&path, text).unwrap();

@@ -1,6 +1,6 @@
 //! The shell: asks what to run, carries out what the supervisor decides, reports what runs.
 
-use crate::config::{NodeConfig, OutOfBounds};
+use crate::config::{ConfigError, NodeConfig};
 use crate::folders::{Folders, LOGS};
 use crate::known::{Known, KnownError};
 use crate::process::{self, News, Order};
@@ -32,7 +32,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub enum RunError {
     /// The configuration cannot be used.
     #[error(transparent)]
-    Config(#[from] OutOfBounds),
+    Config(#[from] ConfigError),
     /// A file or folder cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
@@ -68,7 +68,7 @@ pub async fn run(
     clock: &Clock,
     stop: impl Future<Output = ()>,
 ) -> Result<End, RunError> {
-    config.check()?;
+    config.check(host::process::is_root())?;
     // As root, each process gets through to a folder of its own inside.
     let mode = if host::process::is_root() { 0o711 } else { 0o700 };
     files::create_dir(&config.state_dir, mode, Owner::This)?;

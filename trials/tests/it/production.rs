@@ -129,7 +129,9 @@ impl Install {
             ["host", "enrol.token", "ca.pem"].map(|name| self.path(name).display().to_string());
         let url = self.url();
         let arguments = ["--control-plane", &url, "--enroll-token-file", &token, "--ca-file", &ca];
-        self.start("palisade-node", &[&arguments[..], &["--state-dir", &state]].concat())
+        // The networks of the machine that tries this are not to be touched.
+        let rest = ["--state-dir", &state, "--driver", "loopback"];
+        self.start("palisade-node", &[&arguments[..], &rest].concat())
     }
 
     fn start(&mut self, name: &str, arguments: &[&str]) -> Result<()> {
