@@ -110,7 +110,9 @@ pub enum ConfigError {
         url: String,
     },
     /// Exceptions would do nothing.
-    #[error("`loopback.egress_allow` is for the driver `loopback` only: a tenant's network lets nothing of it through")]
+    #[error(
+        "`loopback.egress_allow` is for the driver `loopback` only: a tenant's network lets nothing of it through"
+    )]
     ExceptionsWithNetworks,
 }
 
@@ -244,7 +246,10 @@ mod tests {
             "[loopback]\nodd = 1",
             "[[loopback.egress_allow]]\nodd = 1",
         ] {
-            assert!(matches!(read(&format!("{WRITTEN}\n{odd}")), Err(FileConfigError::Invalid { .. })), "{odd}");
+            assert!(
+                matches!(read(&format!("{WRITTEN}\n{odd}")), Err(FileConfigError::Invalid { .. })),
+                "{odd}"
+            );
         }
     }
 

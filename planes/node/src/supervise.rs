@@ -1,10 +1,13 @@
 //! What to start, stop and remove: placements as they should be against processes as they are.
 //!
+//! Where tenants have networks of their own, nothing starts before its tenant's stands, and what has to stop waits
+//! a little for its flows to be cut: a tenant is cut off at once, however long its processes take to end.
+//!
 //! Pure: the shell tells what happened, and carries out the [`Action`]s that come back. All times are on one
 //! monotonic scale of the shell's choosing.
 
 use api::placement::{Placement, RunningPlacement};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use terms::{Name, TenantId, Timestamp};
 
 /// The wait before a process is started again that crashed for the first time: a single crash should hardly be
@@ -20,6 +23,10 @@ pub const HEALTHY_MS: i64 = 60_000;
 /// How long the control plane must have answered without a tenant before the tenant's folders are removed.
 /// Removing cannot be undone, so one mistaken answer must not be enough.
 pub const REMOVE_AFTER_MS: i64 = 60_000;
+
+/// How long what has to stop waits for its flows to be cut: many times what a signed change takes on its way. One
+/// that does not come must not keep anybody running.
+pub const CUT_WITHIN_MS: i64 = 5_000;
 
 /// One of a tenant's two processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,13 +64,28 @@ pub enum Ended {
 #[derive(Debug, Default)]
 pub struct Supervisor {
     tenants: BTreeMap<TenantId, Tenant>,
+    networks: Networks,
     ending: bool,
+}
+
+/// In which networks processes run.
+#[derive(Debug, Default)]
+enum Networks {
+    /// In the host's.
+    #[default]
+    Host,
+    /// Each tenant's in its own. These stand, and let flows pass.
+    Own { open: BTreeSet<TenantId> },
 }
 
 #[derive(Debug)]
 struct Tenant {
     name: Option<Name>,
     place: Place,
+    /// Since when it has not been told to run.
+    unwanted: Option<Timestamp>,
+    /// Whether its processes are in a network that is no more.
+    displaced: bool,
     url: Option<String>,
     data_plane: Slot,
     sidecar: Slot,
@@ -101,7 +123,39 @@ impl Supervisor {
     pub fn new(known: impl IntoIterator<Item = (TenantId, bool)>) -> Self {
         let tenant =
             |(id, removable)| (id, Tenant::new(None, Place::Unknown { removable }, Timestamp::EPOCH));
-        Self { tenants: known.into_iter().map(tenant).collect(), ending: false }
+        let tenants = known.into_iter().map(tenant).collect();
+        Self { tenants, networks: Networks::Host, ending: false }
+    }
+
+    /// Gives each tenant a network of its own. None stands yet.
+    #[must_use]
+    pub fn with_own_networks(self) -> Self {
+        Self { networks: Networks::Own { open: BTreeSet::new() }, ..self }
+    }
+
+    /// Begins with these running, as the control plane last said: it may be away for long.
+    pub fn remember(&mut self, running: impl IntoIterator<Item = TenantId>) {
+        for id in running {
+            let tenant =
+                self.tenants.entry(id).or_insert_with(|| Tenant::new(None, Place::Run, Timestamp::EPOCH));
+            if let Place::Unknown { .. } = tenant.place {
+                tenant.place = Place::Run;
+            }
+        }
+    }
+
+    /// Takes the tenants whose networks stand and let flows pass, from now on and alone.
+    pub fn open(&mut self, tenants: BTreeSet<TenantId>) {
+        if let Networks::Own { open } = &mut self.networks {
+            *open = tenants;
+        }
+    }
+
+    /// A tenant's network was made anew: what runs is in the old one, and has to start again.
+    pub fn displace(&mut self, id: TenantId) {
+        if let Some(tenant) = self.tenants.get_mut(&id) {
+            tenant.displaced = true;
+        }
     }
 
     /// Takes the control plane's answer: everything that runs here.
@@ -119,6 +173,10 @@ impl Supervisor {
                 tenant.place = place;
             }
         }
+        for tenant in self.tenants.values_mut() {
+            let unwanted = tenant.unwanted.unwrap_or(now);
+            tenant.unwanted = (tenant.place != Place::Run).then_some(unwanted);
+        }
     }
 
     /// Stops everything from now on.
@@ -129,7 +187,7 @@ impl Supervisor {
     /// Whether nothing runs.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.tenants.values().all(|t| t.data_plane.is_down() && t.sidecar.is_down())
+        self.tenants.values().all(Tenant::is_quiet)
     }
 
     /// The process runs; a data plane also takes plans at `url`.
@@ -177,10 +235,28 @@ impl Supervisor {
 
     /// What to do now. Each action is given out once.
     pub fn next(&mut self, now: Timestamp) -> Vec<Action> {
-        let ending = self.ending;
         let mut actions = Vec::new();
         for (id, tenant) in &mut self.tenants {
-            tenant.next(*id, now, ending, &mut actions);
+            let (may_start, has_flows) = match &self.networks {
+                Networks::Host => (true, false),
+                Networks::Own { open } => (open.contains(id), open.contains(id)),
+            };
+            tenant.displaced &= !tenant.is_quiet();
+            let wanted = tenant.place == Place::Run && !self.ending;
+            if wanted && !tenant.displaced {
+                if may_start {
+                    tenant.start(*id, now, &mut actions);
+                }
+                continue;
+            }
+            if !self.ending && !tenant.displaced && has_flows && tenant.waits_for_the_cut(now) {
+                continue;
+            }
+            tenant.stop(*id, &mut actions);
+            if !self.ending && tenant.is_quiet() && tenant.place.is_to_be_removed() {
+                tenant.place = Place::Removing;
+                actions.push(Action::Remove(*id));
+            }
         }
         actions
     }
@@ -211,7 +287,7 @@ impl Supervisor {
 impl Tenant {
     fn new(name: Option<Name>, place: Place, now: Timestamp) -> Self {
         let down = Slot::Down { due: now, crashes: 0 };
-        Self { name, place, url: None, data_plane: down, sidecar: down }
+        Self { name, place, unwanted: None, displaced: false, url: None, data_plane: down, sidecar: down }
     }
 
     fn slot(&mut self, role: Role) -> &mut Slot {
@@ -221,17 +297,17 @@ impl Tenant {
         }
     }
 
-    fn next(&mut self, id: TenantId, now: Timestamp, ending: bool, actions: &mut Vec<Action>) {
-        if self.place == Place::Run && !ending {
-            if self.data_plane.start(now) {
-                actions.push(Action::Start(id, Role::DataPlane));
-            }
-            // The first sample needs the socket that a ready data plane has made.
-            if self.data_plane.is_up() && self.sidecar.start(now) {
-                actions.push(Action::Start(id, Role::Sidecar));
-            }
-            return;
+    fn start(&mut self, id: TenantId, now: Timestamp, actions: &mut Vec<Action>) {
+        if self.data_plane.start(now) {
+            actions.push(Action::Start(id, Role::DataPlane));
         }
+        // The first sample needs the socket that a ready data plane has made.
+        if self.data_plane.is_up() && self.sidecar.start(now) {
+            actions.push(Action::Start(id, Role::Sidecar));
+        }
+    }
+
+    fn stop(&mut self, id: TenantId, actions: &mut Vec<Action>) {
         if self.data_plane.stop() {
             actions.push(Action::Stop(id, Role::DataPlane));
         }
@@ -239,11 +315,15 @@ impl Tenant {
         if self.data_plane.is_down() && self.sidecar.stop() {
             actions.push(Action::Stop(id, Role::Sidecar));
         }
-        let quiet = self.data_plane.is_down() && self.sidecar.is_down();
-        if quiet && !ending && self.place.is_to_be_removed() {
-            self.place = Place::Removing;
-            actions.push(Action::Remove(id));
-        }
+    }
+
+    fn waits_for_the_cut(&self, now: Timestamp) -> bool {
+        self.unwanted.is_some_and(|since| now.ms_since(since) < CUT_WITHIN_MS)
+    }
+
+    /// Whether neither process runs.
+    const fn is_quiet(&self) -> bool {
+        self.data_plane.is_down() && self.sidecar.is_down()
     }
 }
 
@@ -410,6 +490,64 @@ mod tests {
         assert!(supervisor.is_idle());
     }
 
+    #[test]
+    fn with_networks_of_their_own_nothing_starts_before_its_network_stands() {
+        let mut supervisor = Supervisor::default().with_own_networks();
+        supervisor.place(&[placement(true)], at(0));
+        assert_eq!(supervisor.next(at(999_999)), []);
+        supervisor.open([A].into());
+        assert_eq!(supervisor.next(at(999_999)), [Action::Start(A, DataPlane)]);
+        supervisor.open(BTreeSet::new());
+        supervisor.started(A, DataPlane, 7, None, at(999_999));
+        assert_eq!(supervisor.next(at(999_999)), [], "what runs goes on, and nothing joins it");
+    }
+
+    #[test]
+    fn what_has_to_stop_waits_for_its_flows_to_be_cut_but_not_for_ever() {
+        for placements in [vec![placement(false)], vec![]] {
+            let mut supervisor = running_in_its_own_network();
+            supervisor.place(&placements, at(10));
+            assert_eq!(supervisor.next(at(10)), []);
+            supervisor.open(BTreeSet::new());
+            assert_eq!(supervisor.next(at(11)), [Action::Stop(A, DataPlane)]);
+
+            let mut supervisor = running_in_its_own_network();
+            supervisor.place(&placements, at(10));
+            supervisor.place(&placements, at(10 + CUT_WITHIN_MS - 1));
+            assert_eq!(supervisor.next(at(10 + CUT_WITHIN_MS - 1)), []);
+            assert_eq!(supervisor.next(at(10 + CUT_WITHIN_MS)), [Action::Stop(A, DataPlane)]);
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_node_waits_for_no_cut() {
+        let mut supervisor = running_in_its_own_network();
+        supervisor.end();
+        assert_eq!(supervisor.next(at(10)), [Action::Stop(A, DataPlane)]);
+    }
+
+    #[test]
+    fn a_tenant_whose_network_was_made_anew_starts_again_in_order() {
+        let mut supervisor = running_in_its_own_network();
+        supervisor.displace(A);
+        assert_eq!(supervisor.next(at(10)), [Action::Stop(A, DataPlane)]);
+        supervisor.ended(A, DataPlane, at(11));
+        assert_eq!(supervisor.next(at(11)), [Action::Stop(A, Sidecar)]);
+        supervisor.ended(A, Sidecar, at(12));
+        assert_eq!(supervisor.next(at(12)), [Action::Start(A, DataPlane)]);
+    }
+
+    #[test]
+    fn what_ran_before_runs_again_without_an_answer_and_no_longer_than_until_one_says_otherwise() {
+        let mut supervisor = Supervisor::new([(A, true)]);
+        supervisor.remember([A]);
+        assert_eq!(supervisor.next(at(0)), [Action::Start(A, DataPlane)]);
+        supervisor.place(&[placement(false)], at(1));
+        assert_eq!(supervisor.next(at(1)), [Action::Stop(A, DataPlane)]);
+        supervisor.remember([A]);
+        assert_eq!(supervisor.next(at(2)), [], "an answer counts for more than a memory");
+    }
+
     fn at(ms: i64) -> Timestamp {
         Timestamp::from_unix_ms(ms)
     }
@@ -425,7 +563,16 @@ mod tests {
     }
 
     fn running() -> Supervisor {
-        let mut supervisor = placed();
+        started(placed())
+    }
+
+    fn running_in_its_own_network() -> Supervisor {
+        let mut supervisor = placed().with_own_networks();
+        supervisor.open([A].into());
+        started(supervisor)
+    }
+
+    fn started(mut supervisor: Supervisor) -> Supervisor {
         supervisor.next(at(0));
         supervisor.started(A, DataPlane, 7, Some("https://127.0.0.1:5678".into()), at(0));
         supervisor.next(at(0));

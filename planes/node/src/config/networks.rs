@@ -205,7 +205,8 @@ mod tests {
 
     #[test]
     fn what_would_do_nothing_or_cannot_be_is_refused_by_name() {
-        let many = format!("place = \"here\"\ninterfaces = [{}]", "\"e\", ".repeat(network::INTERFACES_MAX + 1));
+        let many =
+            format!("place = \"here\"\ninterfaces = [{}]", "\"e\", ".repeat(network::INTERFACES_MAX + 1));
         for (driver, rest, named) in [
             ("loopback", "place = \"here\"", "`place` is for `driver = \"linux\"` only"),
             ("loopback", "published = \"0.0.0.0:8443\"", "`published` is for"),
@@ -214,7 +215,11 @@ mod tests {
             ("loopback", "interfaces = []", "`interfaces` is for"),
             ("loopback", "address = \"192.0.2.7\"", "`address` is for"),
             ("linux", "", "needs `place = \"here\"`"),
-            ("linux", "place = \"here\"\naddress = \"192.0.2.7\"", "`address` is for `place = \"elsewhere\"`"),
+            (
+                "linux",
+                "place = \"here\"\naddress = \"192.0.2.7\"",
+                "`address` is for `place = \"elsewhere\"`",
+            ),
             ("linux", "place = \"elsewhere\"\nreach = []", "`reach` is for `place = \"here\"`"),
             ("linux", "place = \"elsewhere\"\npublished = \"0.0.0.0:1\"", "`published` is for"),
             ("linux", "place = \"elsewhere\"\naddress = \"127.0.0.1\"", "`127.0.0.1`, which another host"),

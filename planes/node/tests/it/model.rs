@@ -2,10 +2,11 @@
 
 use api::placement::Placement;
 use node::supervise::{
-    Action, BACK_OFF_MS, Ended, FIRST_RESTART_MS, HEALTHY_MS, REMOVE_AFTER_MS, Role, Supervisor,
+    Action, BACK_OFF_MS, CUT_WITHIN_MS, Ended, FIRST_RESTART_MS, HEALTHY_MS, REMOVE_AFTER_MS, Role,
+    Supervisor,
 };
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use terms::{TenantId, Timestamp};
 
 /// Tenants in play. The last one's folders are another node's.
@@ -26,6 +27,10 @@ enum Step {
     Ended(usize),
     /// The removal with this number, of those under way, ends like this.
     Removed(usize, bool),
+    /// Of each tenant, whether its network stands and lets flows pass.
+    Open([bool; 3]),
+    /// This tenant's network is made anew.
+    Renewed(usize),
     End,
 }
 
@@ -37,6 +42,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         9 => any::<usize>().prop_map(Step::Started),
         6 => any::<usize>().prop_map(Step::Ended),
         3 => any::<(usize, bool)>().prop_map(|(n, gone)| Step::Removed(n, gone)),
+        5 => prop_oneof![any::<[bool; 3]>(), Just([true; 3])].prop_map(Step::Open),
+        2 => (0..3_usize).prop_map(Step::Renewed),
     ];
     (prop::collection::vec(step, 1..200), any::<bool>()).prop_map(|(mut steps, ends)| {
         let middle = steps.len() / 2;
@@ -49,8 +56,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #[test]
-    fn whatever_happens_the_supervisor_starts_stops_and_removes_only_what_it_may(steps in steps()) {
-        let mut host = Host::new();
+    fn whatever_happens_the_supervisor_starts_stops_and_removes_only_what_it_may(
+        steps in steps(),
+        own_networks in any::<bool>(),
+        remembered in any::<[bool; 3]>(),
+    ) {
+        let mut host = Host::new(own_networks, remembered);
         for step in steps {
             host.take(&step);
             host.act();
@@ -65,6 +76,8 @@ struct Host {
     supervisor: Supervisor,
     now: i64,
     ending: bool,
+    /// Whose networks stand; none if there are none.
+    open: Option<BTreeSet<TenantId>>,
     tenants: BTreeMap<TenantId, Real>,
 }
 
@@ -73,8 +86,12 @@ struct Host {
 struct Real {
     data_plane: Process,
     sidecar: Process,
-    /// What the last answer said; none before the first.
+    /// What the last answer said, or the node's own memory; none before the first.
     answer: Option<Option<bool>>,
+    /// Since when no answer said that it runs.
+    unwanted: Option<i64>,
+    /// Whether its processes are in a network that is no more.
+    displaced: bool,
     /// The first and the last of the present run of answers that did not name it.
     absent: Option<(i64, i64)>,
     /// Whether its folders are this node's.
@@ -96,9 +113,19 @@ struct Life {
 }
 
 impl Host {
-    fn new() -> Self {
-        let tenants = [(FOREIGN, Real::default())].into();
-        Self { supervisor: Supervisor::new([(FOREIGN, false)]), now: 0, ending: false, tenants }
+    fn new(own_networks: bool, remembered: [bool; 3]) -> Self {
+        let mut tenants: BTreeMap<_, _> = [(FOREIGN, Real::default())].into();
+        let mut supervisor = Supervisor::new([(FOREIGN, false)]);
+        if own_networks {
+            supervisor = supervisor.with_own_networks();
+        }
+        let remembered = TENANTS.into_iter().zip(remembered).filter_map(|(id, runs)| runs.then_some(id));
+        for id in remembered {
+            supervisor.remember([id]);
+            tenants.insert(id, Real { answer: Some(Some(true)), ours: true, ..Real::default() });
+        }
+        let open = own_networks.then(BTreeSet::new);
+        Self { supervisor, now: 0, ending: false, open, tenants }
     }
 
     fn take(&mut self, step: &Step) {
@@ -122,6 +149,18 @@ impl Host {
                     self.removed(under_way[n % under_way.len()], gone);
                 }
             }
+            Step::Open(open) => {
+                let open = TENANTS.into_iter().zip(open).filter_map(|(id, open)| open.then_some(id));
+                let open: BTreeSet<_> = open.collect();
+                self.supervisor.open(open.clone());
+                self.open = self.open.as_ref().map(|_| open);
+            }
+            Step::Renewed(n) => {
+                self.supervisor.displace(TENANTS[n]);
+                if let Some(real) = self.tenants.get_mut(&TENANTS[n]) {
+                    real.displaced = !real.is_quiet();
+                }
+            }
             Step::End => {
                 self.ending = true;
                 self.supervisor.end();
@@ -142,6 +181,7 @@ impl Host {
             }
             let Some(real) = self.tenants.get_mut(&id) else { continue };
             real.answer = Some(run);
+            real.unwanted = (run != Some(true)).then_some(real.unwanted.unwrap_or(self.now));
             match run {
                 None => real.absent = Some((real.absent.map_or(self.now, |(first, _)| first), self.now)),
                 Some(_) => {
@@ -177,6 +217,8 @@ impl Host {
         if life.told_to_stop {
             assert_eq!(said, Ended::Stopped);
             process.crash = None;
+            let real = self.tenants.get_mut(&id).unwrap();
+            real.displaced &= !real.is_quiet();
             return;
         }
         let was_healthy = life.up_since.is_some_and(|since| now - since >= HEALTHY_MS);
@@ -184,6 +226,8 @@ impl Host {
         let times = if was_healthy { 1 } else { before + 1 };
         process.crash = Some((now, times));
         assert_eq!(said, Ended::Crashed { times });
+        let real = self.tenants.get_mut(&id).unwrap();
+        real.displaced &= !real.is_quiet();
     }
 
     fn removed(&mut self, id: TenantId, gone: bool) {
@@ -196,6 +240,7 @@ impl Host {
         real.removing = false;
         // Whatever was answered meanwhile, the next answer says what becomes of it.
         (real.answer, real.absent) = (Some(None), Some((self.now, self.now)));
+        real.unwanted = Some(real.unwanted.unwrap_or(self.now));
         self.supervisor.not_removed(id, at(self.now));
     }
 
@@ -214,8 +259,13 @@ impl Host {
     fn start(&mut self, id: TenantId, role: Role) {
         assert!(!self.ending, "nothing starts at the end");
         let now = self.now;
+        assert!(
+            self.open.as_ref().is_none_or(|open| open.contains(&id)),
+            "nothing starts without its network"
+        );
         let real = self.tenants.get_mut(&id).unwrap();
         assert_eq!(real.answer, Some(Some(true)), "only what has to run is started");
+        assert!(!real.displaced, "nothing joins what is in a network that is no more");
         assert!(!real.removing, "nothing starts in folders that are being removed");
         if let Role::Sidecar = role {
             let life = real.data_plane.life.expect("a sidecar needs a data plane");
@@ -231,9 +281,13 @@ impl Host {
     }
 
     fn stop(&mut self, id: TenantId, role: Role) {
-        let ending = self.ending;
+        let (ending, waited) = (self.ending, self.has_waited_for_the_cut(id));
         let real = self.tenants.get_mut(&id).unwrap();
-        assert!(ending || real.answer != Some(Some(true)), "what has to run is not stopped");
+        assert!(
+            ending || real.displaced || real.answer != Some(Some(true)),
+            "what has to run is not stopped"
+        );
+        assert!(ending || real.displaced || waited, "flows are cut first, unless that takes too long");
         if let Role::Sidecar = role {
             assert!(real.data_plane.life.is_none(), "a sidecar goes last");
         }
@@ -253,22 +307,30 @@ impl Host {
         real.removing = true;
     }
 
+    /// Whether there is nothing to be cut, or nobody did in time.
+    fn has_waited_for_the_cut(&self, id: TenantId) -> bool {
+        let has_flows = self.open.as_ref().is_some_and(|open| open.contains(&id));
+        let unwanted = self.tenants[&id].unwanted;
+        !has_flows || unwanted.is_none_or(|since| self.now - since >= CUT_WITHIN_MS)
+    }
+
     /// What must hold between decisions.
     fn check(&self) {
-        for real in self.tenants.values() {
+        for (id, real) in &self.tenants {
             let wanted = real.answer == Some(Some(true)) && !self.ending && !real.removing;
+            let may_start = !real.displaced && self.open.as_ref().is_none_or(|open| open.contains(id));
             let crash = real.data_plane.crash.map_or(i64::MIN, |(crashed, _)| crashed);
-            if wanted && self.now >= crash.saturating_add(*BACK_OFF_MS.end()) {
+            if wanted && may_start && self.now >= crash.saturating_add(*BACK_OFF_MS.end()) {
                 assert!(real.data_plane.life.is_some(), "what has to run runs, or waits after a crash");
             }
-            if !wanted {
-                let told = |process: &Process| process.life.is_none_or(|life| life.told_to_stop);
+            let told = |process: &Process| process.life.is_none_or(|life| life.told_to_stop);
+            let must_go = !wanted && (self.ending || self.has_waited_for_the_cut(*id));
+            if must_go || real.displaced {
                 assert!(told(&real.data_plane), "what must not run is told so");
                 assert!(real.data_plane.life.is_some() || told(&real.sidecar));
             }
-            let is_quiet = real.data_plane.life.is_none() && real.sidecar.life.is_none();
             let is_gone = real.absent.is_some_and(|(first, last)| last - first >= REMOVE_AFTER_MS);
-            if real.ours && is_quiet && is_gone && !self.ending {
+            if real.ours && real.is_quiet() && is_gone && !self.ending {
                 assert!(real.removing, "what belongs nowhere is removed in the end");
             }
         }
@@ -302,6 +364,10 @@ impl Host {
 }
 
 impl Real {
+    fn is_quiet(&self) -> bool {
+        self.data_plane.life.is_none() && self.sidecar.life.is_none()
+    }
+
     fn process(&self, role: Role) -> &Process {
         match role {
             Role::DataPlane => &self.data_plane,
