@@ -4,6 +4,7 @@
 //! [`networks`] has the host's networks.
 
 pub mod config;
+pub mod desired;
 mod folders;
 mod known;
 pub mod networks;

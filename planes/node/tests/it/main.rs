@@ -1,5 +1,7 @@
-//! The supervisor at its boundary.
+//! The node at its boundary.
 
+#[cfg(test)]
+mod desired;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
