@@ -2,9 +2,11 @@
 
 use crate::config::{EgressAllow, NodeConfig};
 use crate::known::Slot;
+use crate::seat::Seat;
 use crate::supervise::Role;
 use host::files::{self, FileError, Owner};
 use serde::Serialize;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use terms::TenantId;
 
@@ -26,9 +28,11 @@ struct DataConfig<'a> {
     state_dir: &'a Path,
     tenant: TenantId,
     control_plane_url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    control_plane_addr: Option<SocketAddr>,
     control_plane_ca_file: &'a Path,
     enrol_token_file: PathBuf,
-    listen: String,
+    listen: SocketAddr,
     metering_socket: PathBuf,
     sidecar_uid: u32,
     driver: &'static str,
@@ -41,6 +45,8 @@ struct MeterConfig<'a> {
     state_dir: &'a Path,
     tenant: TenantId,
     control_plane_url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    control_plane_addr: Option<SocketAddr>,
     control_plane_ca_file: &'a Path,
     enrol_token_file: PathBuf,
     metering_socket: PathBuf,
@@ -110,7 +116,7 @@ impl Folders {
         config: &NodeConfig,
         tenant: TenantId,
         role: Role,
-        port: u16,
+        seat: &Seat,
     ) -> Result<PathBuf, FolderError> {
         let (own, uid) = self.own(role);
         let metering_socket = self.run.join("meter.sock");
@@ -123,12 +129,13 @@ impl Folders {
                     state_dir: own,
                     tenant,
                     control_plane_url: url,
+                    control_plane_addr: seat.control_plane(),
                     control_plane_ca_file: ca_file,
                     enrol_token_file: own.join(TOKEN),
-                    listen: format!("127.0.0.1:{port}"),
+                    listen: seat.listen(),
                     metering_socket,
                     sidecar_uid: self.meter_uid.unwrap_or_else(this),
-                    driver: "loopback",
+                    driver: seat.driver(),
                     egress_allow: &config.loopback.egress_allow,
                 };
                 ("data.toml", toml::to_string(&data)?)
@@ -138,6 +145,7 @@ impl Folders {
                     state_dir: own,
                     tenant,
                     control_plane_url: url,
+                    control_plane_addr: seat.control_plane(),
                     control_plane_ca_file: ca_file,
                     enrol_token_file: own.join(TOKEN),
                     metering_socket,
@@ -216,6 +224,7 @@ mod tests {
 
     const ROLES: [Role; 2] = [Role::DataPlane, Role::Sidecar];
     const TENANT: TenantId = TenantId::from_bytes([2; 16]);
+    const LOOPBACK: Seat = Seat::Loopback { port: 5_678 };
 
     #[test]
     fn each_process_owns_a_private_folder_and_lets_others_through_to_the_socket_only() {
@@ -255,19 +264,34 @@ mod tests {
     fn the_configurations_say_what_data_planes_and_sidecars_read_and_nothing_else() {
         let site = Site::new();
         site.make_all();
-        let identity = ["control_plane_ca_file", "control_plane_url", "enrol_token_file"];
+        let both = ["control_plane_ca_file", "control_plane_url", "enrol_token_file", "state_dir", "tenant"];
         let data = ["driver", "egress_allow", "listen", "metering_socket", "sidecar_uid"];
         let meter = ["data_plane_uid", "interval_ms", "metering_socket"];
-        for (role, own) in ROLES.into_iter().zip([&data[..], &meter[..]]) {
-            let path = site.folders.configure(&site.config, TENANT, role, 5_678).unwrap();
-            let text = std::fs::read_to_string(path).unwrap();
-            let table: toml::Table = toml::from_str(&text).unwrap();
-            let mut expected = [&identity[..], own, &["state_dir", "tenant"]].concat();
-            expected.sort_unstable();
-            let mut keys: Vec<_> = table.keys().map(String::as_str).collect();
-            keys.sort_unstable();
-            assert_eq!(keys, expected);
-            assert_eq!(table["tenant"].as_str().unwrap(), TENANT.to_string());
+        for (seat, address) in [(LOOPBACK, None), (own(), Some("control_plane_addr"))] {
+            for (role, own) in ROLES.into_iter().zip([&data[..], &meter[..]]) {
+                let table = site.configured(role, &seat);
+                let mut expected = [&both[..], own, address.as_slice()].concat();
+                expected.sort_unstable();
+                let mut keys: Vec<_> = table.keys().map(String::as_str).collect();
+                keys.sort_unstable();
+                assert_eq!(keys, expected);
+                assert_eq!(table["tenant"].as_str().unwrap(), TENANT.to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn a_data_plane_listens_where_its_seat_is_and_both_reach_the_control_plane_from_there() {
+        let site = Site::new();
+        site.make_all();
+        let listen = |seat| site.configured(Role::DataPlane, seat)["listen"].as_str().unwrap().to_owned();
+        assert_eq!(
+            (listen(&LOOPBACK).as_str(), listen(&own()).as_str()),
+            ("127.0.0.1:5678", "10.107.0.10:5678")
+        );
+        for role in ROLES {
+            let table = site.configured(role, &own());
+            assert_eq!(table["control_plane_addr"].as_str(), Some("10.100.0.2:443"));
         }
     }
 
@@ -278,7 +302,7 @@ mod tests {
             symlink(site.outside.path(), site.folders.own(role).0).unwrap();
             assert!(matches!(site.folders.make(role), Err(FolderError::File(FileError::NotAFolder(_)))));
             assert!(site.folders.give_token(role, "palisade_enrol_x").is_err());
-            assert!(site.folders.configure(&site.config, TENANT, role, 0).is_err());
+            assert!(site.folders.configure(&site.config, TENANT, role, &LOOPBACK).is_err());
             site.folders.remove().unwrap();
             assert!(site.folders.own(role).0.symlink_metadata().is_err(), "the link is gone");
             assert_eq!(site.kept(), ["kept"], "what it led to is not");
@@ -339,10 +363,21 @@ mod tests {
             }
         }
 
+        fn configured(&self, role: Role, seat: &Seat) -> toml::Table {
+            let path = self.folders.configure(&self.config, TENANT, role, seat).unwrap();
+            toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+        }
+
         fn kept(&self) -> Vec<String> {
             let entries = std::fs::read_dir(self.outside.path()).unwrap();
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
         }
+    }
+
+    fn own() -> Seat {
+        let here = network::ControlPlane::Here { published: None, reach: Vec::new() };
+        let namespace = host::network::Namespace::own().unwrap();
+        Seat::own(namespace, network::NetworkNumber::try_from(7).unwrap(), &here, None).unwrap()
     }
 
     fn slot(number: u32) -> Slot {

@@ -11,6 +11,7 @@ pub mod networks;
 mod process;
 pub mod run;
 mod search;
+mod seat;
 pub mod supervise;
 mod uplink;
 

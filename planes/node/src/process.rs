@@ -3,6 +3,7 @@
 use crate::config::NodeConfig;
 use crate::folders::Folders;
 use crate::known::Slot;
+use crate::seat::Seat;
 use crate::supervise::Role;
 use api::enrolment::{EnrolmentKind, IssueEnrolment, IssuedEnrolment};
 use host::process::{Output, Running, Spawn};
@@ -61,7 +62,7 @@ pub(crate) struct Order {
     pub(crate) tenant: TenantId,
     pub(crate) role: Role,
     pub(crate) slot: Slot,
-    pub(crate) port: u16,
+    pub(crate) seat: Seat,
     pub(crate) news: mpsc::UnboundedSender<News>,
 }
 
@@ -80,7 +81,7 @@ impl Order {
         let said = |error: &dyn core::fmt::Display| error.to_string();
         folders.make(self.role).map_err(|e| said(&e))?;
         let config =
-            folders.configure(&self.config, self.tenant, self.role, self.port).map_err(|e| said(&e))?;
+            folders.configure(&self.config, self.tenant, self.role, &self.seat).map_err(|e| said(&e))?;
         let (own, uid) = folders.own(self.role);
         let ready = own.join("ready.json");
         // What a killed process left behind says nothing about the next one.
@@ -96,7 +97,10 @@ impl Order {
         };
         let started = async {
             let url = match self.role {
-                Role::DataPlane => Some(wait_for_url(&ready).await.ok_or("it did not become ready")?),
+                Role::DataPlane => {
+                    let said = wait_for_url(&ready).await.ok_or("it did not become ready")?;
+                    Some(self.seat.url(said))
+                }
                 Role::Sidecar => None,
             };
             self.tell(News::Started(self.tenant, self.role, pid, url));
@@ -130,6 +134,7 @@ impl Order {
         let mut spawn = Spawn::new(program, own.to_owned());
         spawn.args = vec!["--config".into(), config.into()];
         (spawn.uid, spawn.gid) = (uid, uid);
+        spawn.network = self.seat.network();
         spawn.stderr = Output::File(log);
         if let Ok(level) = std::env::var(host::logs::LEVEL_VARIABLE) {
             spawn.env = vec![(host::logs::LEVEL_VARIABLE.into(), level.into())];
@@ -333,7 +338,7 @@ wait";
                 tenant: TENANT,
                 role,
                 slot: Slot { slot: 1, node: NodeId::from_bytes([1; 16]), port: 0 },
-                port: 0,
+                seat: Seat::Loopback { port: 0 },
                 news: self.tell.clone(),
             }
         }

@@ -5,9 +5,10 @@ use crate::folders::{Folders, LOGS};
 use crate::known::{Known, KnownError};
 use crate::process::{self, News, Order};
 use crate::search::Searches;
+use crate::seat::Seat;
 use crate::supervise::{Action, Ended, Role, Supervisor};
 use crate::uplink::{Polls, Reports};
-use api::placement::Placements;
+use api::placement::{Placements, ReportPlacements, Walls};
 use host::clock::Clock;
 use host::files::{self, DirLock, FileError, LockError, Owner};
 use serve::client::CallError;
@@ -112,7 +113,7 @@ struct Node {
     news: mpsc::UnboundedReceiver<News>,
     tell: mpsc::UnboundedSender<News>,
     polls: Polls,
-    reports: Reports,
+    reports: Reports<ReportPlacements>,
     searches: Searches,
     events: Courier,
     begun: Instant,
@@ -127,7 +128,7 @@ impl Node {
         Self {
             supervisor: Supervisor::new(known.tenants(id)),
             polls: Polls::new(control_plane.clone(), config.poll_ms),
-            reports: Reports::new(control_plane.clone()),
+            reports: Reports::new(control_plane.clone(), "/v1/placements/report", PartialEq::eq),
             searches: Searches::new(control_plane.clone(), config.state_dir.clone()),
             events: Courier::new(outbox, control_plane.clone()),
             control_plane: control_plane.clone(),
@@ -154,16 +155,21 @@ impl Node {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.act();
-            let running = self.supervisor.running();
+            let report = self.report();
             tokio::select! {
                 Some(news) = self.news.recv() => self.hear(news),
                 answer = self.polls.answer() => self.place(answer),
-                () = self.reports.tell(&running) => {}
+                () = self.reports.tell(&report) => {}
                 () = self.searches.carry() => {}
                 () = self.events.carry(|| self.clock.now()) => {}
                 _ = looks.tick() => {}
             }
         }
+    }
+
+    fn report(&self) -> ReportPlacements {
+        let walls = Walls { own_uids: host::process::is_root(), own_networks: false };
+        ReportPlacements { running: self.supervisor.running(), walls }
     }
 
     fn place(&mut self, answer: Result<Placements, CallError>) {
@@ -249,7 +255,7 @@ impl Node {
             tenant,
             role,
             slot,
-            port: free_or_any(if slot.port == 0 { first } else { slot.port }),
+            seat: Seat::Loopback { port: free_or_any(if slot.port == 0 { first } else { slot.port }) },
             news: self.tell.clone(),
         };
         let (stop, stopped) = oneshot::channel();
@@ -304,10 +310,11 @@ impl Node {
                 self.hear(news);
             }
         }
+        let report = self.report();
         let last_words = async {
             // One that was under way says what ran before.
-            while !self.reports.are_told(&[]) {
-                self.reports.tell(&[]).await;
+            while !self.reports.are_told(&report) {
+                self.reports.tell(&report).await;
             }
             while !self.events.is_empty() {
                 self.events.carry(|| self.clock.now()).await;

@@ -1,8 +1,9 @@
 //! A node's calls to the control plane, each under way beside supervision: a control plane that hangs holds up
 //! no restart and no stop.
 
-use api::placement::{Placements, ReportPlacements, RunningPlacement, Walls};
+use api::placement::Placements;
 use core::pin::Pin;
+use serde::Serialize;
 use serve::client::CallError;
 use serve::identity::ControlPlane;
 use std::time::Duration;
@@ -27,14 +28,16 @@ pub(crate) struct Polls {
     under_way: Option<UnderWay<Placements>>,
 }
 
-/// Tells what runs: when it changed, and every now and then.
-pub(crate) struct Reports {
+/// Tells how things are: when that changed, and every now and then.
+pub(crate) struct Reports<T> {
     to: ControlPlane,
-    told: Vec<RunningPlacement>,
-    /// When the control plane was last told.
-    told_at: Option<Instant>,
+    path: &'static str,
+    /// Whether two of them say the same, as far as it cannot wait.
+    same: fn(&T, &T) -> bool,
+    /// What the control plane was last told, and when.
+    told: Option<(T, Instant)>,
     next: Instant,
-    under_way: Option<(Vec<RunningPlacement>, UnderWay<()>)>,
+    under_way: Option<(T, UnderWay<()>)>,
 }
 
 impl Polls {
@@ -59,47 +62,44 @@ impl Polls {
     }
 }
 
-impl Reports {
-    pub(crate) fn new(to: ControlPlane) -> Self {
-        Self { to, told: Vec::new(), told_at: None, next: Instant::now(), under_way: None }
+impl<T: Serialize + Clone + Send + Sync + 'static> Reports<T> {
+    /// Tells nothing yet. `same` says whether a report brings no news after another one.
+    pub(crate) fn new(to: ControlPlane, path: &'static str, same: fn(&T, &T) -> bool) -> Self {
+        Self { to, path, same, told: None, next: Instant::now(), under_way: None }
     }
 
-    /// Tells what runs once it is time to; resolves when it was told, or could not be. A call that is dropped
-    /// before that takes up the same report the next time.
-    pub(crate) async fn tell(&mut self, running: &[RunningPlacement]) {
+    /// Tells `now` once it is time to; resolves when it was told, or could not be. A call that is dropped before
+    /// that takes up the same report the next time.
+    pub(crate) async fn tell(&mut self, now: &T) {
         if self.under_way.is_none() {
-            sleep_until(self.due(running)).await;
+            sleep_until(self.due(now)).await;
         }
-        let to = &self.to;
-        let report = || (running.to_vec(), call(to.clone(), running.to_vec()));
-        let (told, answer) = self.under_way.get_or_insert_with(report);
-        let answer = answer.as_mut().await;
-        let told = core::mem::take(told);
-        self.under_way = None;
+        let (to, path) = (&self.to, self.path);
+        let report = || (now.clone(), call(to.clone(), path, now.clone()));
+        let answer = self.under_way.get_or_insert_with(report).1.as_mut().await;
+        let Some((told, _)) = self.under_way.take() else { return };
         match answer {
-            Ok(()) => (self.told, self.told_at) = (told, Some(Instant::now())),
+            Ok(()) => self.told = Some((told, Instant::now())),
             Err(error) => {
-                tracing::debug!(%error, "what runs could not be told");
+                tracing::debug!(%error, path, "a report could not be told");
                 self.next = Instant::now() + REPORT_RETRY;
             }
         }
     }
 
-    /// Whether the control plane knows that just `running` runs.
-    pub(crate) fn are_told(&self, running: &[RunningPlacement]) -> bool {
-        self.told_at.is_some() && self.told == running
+    /// Whether the control plane knows that this is how things are.
+    pub(crate) fn are_told(&self, now: &T) -> bool {
+        self.told.as_ref().is_some_and(|(told, _)| (self.same)(told, now))
     }
 
-    fn due(&self, running: &[RunningPlacement]) -> Instant {
-        match self.told_at {
-            Some(at) if self.told == running => self.next.max(at + REPORT_EVERY),
+    fn due(&self, now: &T) -> Instant {
+        match &self.told {
+            Some((told, at)) if (self.same)(told, now) => self.next.max(*at + REPORT_EVERY),
             Some(_) | None => self.next,
         }
     }
 }
 
-fn call(to: ControlPlane, running: Vec<RunningPlacement>) -> UnderWay<()> {
-    let walls = Walls { own_uids: host::process::is_root(), own_networks: false };
-    let body = ReportPlacements { running, walls };
-    Box::pin(async move { to.post("/v1/placements/report", &body, ANSWER_MAX).await })
+fn call(to: ControlPlane, path: &'static str, body: impl Serialize + Send + Sync + 'static) -> UnderWay<()> {
+    Box::pin(async move { to.post(path, &body, ANSWER_MAX).await })
 }
