@@ -3,6 +3,8 @@
 //! A document is accepted if it was signed for this node by its own control plane, is newer than the last one, and
 //! can be had by a host at all. Pure: the shell fetches documents, and keeps one on disk before it is held here.
 
+pub(crate) mod fetch;
+pub(crate) mod refusals;
 pub(crate) mod shelf;
 
 use crate::config::Place;
