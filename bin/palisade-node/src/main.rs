@@ -63,12 +63,13 @@ enum Command {
 const EXAMPLES: &str = "\
 Examples:
   palisade-node --config /etc/palisade/node.toml
-  palisade-node --control-plane https://palisade.example.com --enroll-token-file enrol.token --ca-file ca.pem
-  palisade-node --control-plane https://localhost:8443 --enroll-token-file enrol.token --ca-file ca.pem \\
-    --state-dir ./state --driver loopback
+  palisade-node --control-plane https://palisade.example.com \\
+    --enroll-token-file enrol.token --ca-file ca.pem
+  palisade-node --control-plane https://localhost:8443 --driver loopback \\
+    --enroll-token-file enrol.token --ca-file ca.pem --state-dir ./state
 
-As root, each data plane and sidecar runs as a user of its own, and each tenant in a network of its own.
-Without root: --driver loopback, or `driver = \"loopback\"` in the file. PALISADE_LOG=debug says more.";
+As root, each data plane and sidecar runs as a user of its own, and each tenant in a network.
+Without root, choose the driver `loopback`. PALISADE_LOG=debug says more.";
 
 fn main() -> ExitCode {
     match start(Args::parse()) {

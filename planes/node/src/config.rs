@@ -228,6 +228,13 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_example_is_one_for_a_host_of_its_own() {
+        let config = read(include_str!("../../../deploy/node.example.toml")).unwrap();
+        assert_eq!(config.networks, Networks::elsewhere());
+        config.check(true).unwrap();
+    }
+
+    #[test]
     fn exceptions_for_data_planes_are_read() {
         let allow = "[[loopback.egress_allow]]\nhost = \"a.test\"\nport = 443\ncidr = \"127.0.0.0/8\"";
         let config =

@@ -151,6 +151,12 @@ impl Accepted {
         self.document.version
     }
 
+    /// All of it, as it was signed.
+    #[must_use]
+    pub const fn document(&self) -> &HostNetworks {
+        &self.document
+    }
+
     /// Where the control plane is, and what it may reach.
     #[must_use]
     pub const fn control_plane(&self) -> &ControlPlane {

@@ -1,12 +1,13 @@
 //! A host's agent: runs the data planes and sidecars that the control plane places here, each as its own user.
 //!
 //! [`supervise`] decides what to start, stop and remove; [`run`](mod@run) carries it out, one task for each process;
-//! [`networks`] has the host's networks.
+//! [`networks`] has the host's networks, and [`desired`] judges which ones they have to be.
 
 pub mod config;
 pub mod desired;
 mod folders;
 mod known;
+mod networking;
 pub mod networks;
 mod process;
 pub mod run;

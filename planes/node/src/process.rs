@@ -206,7 +206,8 @@ async fn wait_for_url(ready: &Path) -> Option<String> {
     None
 }
 
-fn program(config: &NodeConfig, name: &str) -> std::io::Result<PathBuf> {
+/// The file of one of our programs.
+pub(crate) fn program(config: &NodeConfig, name: &str) -> std::io::Result<PathBuf> {
     match &config.bin_dir {
         Some(dir) => Ok(dir.join(name)),
         None => host::process::current_exe_sibling(name),

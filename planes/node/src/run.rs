@@ -2,7 +2,8 @@
 
 use crate::config::{ConfigError, NodeConfig};
 use crate::folders::{Folders, LOGS};
-use crate::known::{Known, KnownError};
+use crate::known::{Known, KnownError, Slot};
+use crate::networking::{self, Ground, GroundError, NetworkReports, Networking};
 use crate::process::{self, News, Order};
 use crate::search::Searches;
 use crate::seat::Seat;
@@ -12,14 +13,15 @@ use api::placement::{Placements, ReportPlacements, Walls};
 use host::clock::Clock;
 use host::files::{self, DirLock, FileError, LockError, Owner};
 use serve::client::CallError;
-use serve::identity::{ControlPlane, ControlPlaneAt, Enrolment, IdentityError, RenewalEnd};
+use serve::identity::{ControlPlane, ControlPlaneAt, Enrolment, IdentityError, RenewalEnd, WorkloadIdentity};
 use serve::outbox::{Courier, Outbox, Seen};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use terms::{NodeId, SpiffeId, TenantId, Timestamp, Workload};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use wire::event::{EventKind, EventOutcome, Plane};
 
 /// How often the supervisor is asked what is due.
@@ -43,6 +45,12 @@ pub enum RunError {
     /// The node's memory cannot be used.
     #[error(transparent)]
     Known(#[from] KnownError),
+    /// The host cannot have networks.
+    #[error(transparent)]
+    Networks(#[from] GroundError),
+    /// What looks after the networks ended by itself.
+    #[error("nobody looks after this host's networks any more: start the node again")]
+    NetworksLost,
     /// There is no identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -78,28 +86,60 @@ pub async fn run(
     files::create_private_dir(&own.join(LOGS))?;
     let _lock: DirLock = files::lock_dir(&own)?;
     let known = Known::load(&own)?;
-    let at = ControlPlaneAt::with_roots_file(&config.control_plane_url, &config.control_plane_ca_file)?;
-    let token_file = config.enrol_token_file.clone();
-    let enrolment = Enrolment { dir: own, at: at.clone(), token_file, public_key: None };
+    let ground = Box::pin(Ground::lay(config, &own, clock)).await?;
     tokio::pin!(stop);
-    let identity = tokio::select! {
-        identity = enrolment.await_identity(clock) => identity?,
-        () = &mut stop => return Ok(End::Stopped),
+    let enrolled = tokio::select! {
+        enrolled = Box::pin(enrol(config, own, clock)) => enrolled?,
+        () = &mut stop => {
+            if let Some(ground) = ground {
+                ground.end().await;
+            }
+            return Ok(End::Stopped);
+        }
     };
+    let Enrolled { at, enrolment, identity } = enrolled;
     let Workload::Node(id) = identity.spiffe().workload() else {
         return Err(RunError::Stranger(identity.spiffe().clone()));
     };
     let control_plane = identity.control_plane(&at)?;
-    let mut node = Node::new(config.clone(), clock.clone(), &control_plane, id, known);
+    let networking = match ground {
+        Some(ground) => Networking::on(ground, &control_plane, (id, identity.issuer()), clock.clone()),
+        None => Networking::none(clock.clone()),
+    };
+    let mut node = Box::new(Node::new(config.clone(), clock.clone(), &control_plane, id, known, networking));
     let end = tokio::select! {
         end = identity.keep_renewed(&enrolment, &control_plane, clock) => match end {
-            RenewalEnd::EnrolledAnew => End::EnrolledAnew,
+            RenewalEnd::EnrolledAnew => Ok(End::EnrolledAnew),
         },
-        never = node.supervise() => match never {},
-        () = &mut stop => End::Stopped,
+        lost = node.supervise() => Err(lost),
+        () = &mut stop => Ok(End::Stopped),
     };
     node.end().await;
-    Ok(end)
+    end
+}
+
+/// Who the node is.
+struct Enrolled {
+    at: ControlPlaneAt,
+    enrolment: Enrolment,
+    identity: WorkloadIdentity,
+}
+
+/// Waits for an identity. A control plane on this host begins in a network of the node's, so after it, and may bring
+/// its roots only then.
+async fn enrol(config: &NodeConfig, dir: PathBuf, clock: &Clock) -> Result<Enrolled, RunError> {
+    let (url, roots) = (&config.control_plane_url, &config.control_plane_ca_file);
+    if config.networks.is_control_plane_here() && !roots.exists() {
+        tracing::info!("the control plane's network stands; waiting for its roots");
+        while !roots.exists() {
+            sleep(LOOK).await;
+        }
+    }
+    let at = ControlPlaneAt::with_roots_file(url, roots)?;
+    let token_file = config.enrol_token_file.clone();
+    let enrolment = Enrolment { dir, at: at.clone(), token_file, public_key: None };
+    let identity = enrolment.await_identity(clock).await?;
+    Ok(Enrolled { at, enrolment, identity })
 }
 
 struct Node {
@@ -115,6 +155,8 @@ struct Node {
     polls: Polls,
     reports: Reports<ReportPlacements>,
     searches: Searches,
+    networking: Networking,
+    network_reports: NetworkReports,
     events: Courier,
     begun: Instant,
     /// Whether the last question went unanswered, so that it is told once.
@@ -122,11 +164,23 @@ struct Node {
 }
 
 impl Node {
-    fn new(config: NodeConfig, clock: Clock, control_plane: &ControlPlane, id: NodeId, known: Known) -> Self {
+    fn new(
+        config: NodeConfig,
+        clock: Clock,
+        control_plane: &ControlPlane,
+        id: NodeId,
+        known: Known,
+        networking: Networking,
+    ) -> Self {
         let (tell, news) = mpsc::unbounded_channel();
         let outbox = Outbox::new(Plane::Node, format!("node/{id}"));
-        Self {
-            supervisor: Supervisor::new(known.tenants(id)),
+        let mut supervisor = Supervisor::new(known.tenants(id));
+        if networking.are_own() {
+            supervisor = supervisor.with_own_networks();
+            supervisor.remember(networking.remembered());
+        }
+        let mut node = Self {
+            supervisor,
             polls: Polls::new(control_plane.clone(), config.poll_ms),
             reports: Reports::new(control_plane.clone(), "/v1/placements/report", PartialEq::eq),
             searches: Searches::new(control_plane.clone(), config.state_dir.clone()),
@@ -139,9 +193,13 @@ impl Node {
             stops: BTreeMap::new(),
             news,
             tell,
+            networking,
+            network_reports: NetworkReports::new(control_plane.clone()),
             begun: Instant::now(),
             deaf: false,
-        }
+        };
+        node.take_stock();
+        node
     }
 
     /// The supervisor's time: it never goes back.
@@ -149,8 +207,8 @@ impl Node {
         Timestamp::from_unix_ms(i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// Asks, acts and reports, for ever.
-    async fn supervise(&mut self) -> core::convert::Infallible {
+    /// Asks, acts and reports, until it cannot any more.
+    async fn supervise(&mut self) -> RunError {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -160,15 +218,32 @@ impl Node {
                 Some(news) = self.news.recv() => self.hear(news),
                 answer = self.polls.answer() => self.place(answer),
                 () = self.reports.tell(&report) => {}
+                () = self.network_reports.tell() => {}
                 () = self.searches.carry() => {}
+                news = self.networking.carry() => match news {
+                    networking::News::Seen(seen) => seen.into_iter().for_each(|seen| self.events.push(seen)),
+                    networking::News::Moved => self.take_stock(),
+                    networking::News::Lost => return RunError::NetworksLost,
+                },
                 () = self.events.carry(|| self.clock.now()) => {}
                 _ = looks.tick() => {}
             }
         }
     }
 
+    /// Takes in how the networks stand.
+    fn take_stock(&mut self) {
+        self.supervisor.open(self.networking.open());
+        for tenant in self.networking.displaced() {
+            tracing::warn!(%tenant, "its network was made anew; it starts again there");
+            self.supervisor.displace(tenant);
+        }
+        self.network_reports.take(self.networking.report(), Vec::new(), |_| None);
+    }
+
     fn report(&self) -> ReportPlacements {
-        let walls = Walls { own_uids: host::process::is_root(), own_networks: false };
+        let own_networks = self.networking.stand_as_asked();
+        let walls = Walls { own_uids: host::process::is_root(), own_networks };
         ReportPlacements { running: self.supervisor.running(), walls }
     }
 
@@ -176,6 +251,7 @@ impl Node {
         match answer {
             Ok(answer) => {
                 self.supervisor.place(&answer.placements, self.now());
+                self.networking.asked(answer.networks_version);
                 if let Some(asked_at) = answer.search_asked_at {
                     self.searches.wanted(asked_at);
                 }
@@ -195,7 +271,8 @@ impl Node {
         let now = self.now();
         match news {
             News::Started(tenant, role, pid, url) => {
-                if let Some(port) = url.as_deref().and_then(port_of)
+                if !self.networking.are_own()
+                    && let Some(port) = url.as_deref().and_then(port_of)
                     && let Err(error) = self.known.took_port(tenant, port)
                 {
                     tracing::warn!(%error, "a port could not be remembered");
@@ -248,19 +325,31 @@ impl Node {
                 return;
             }
         };
-        let first = if slot.slot == 1 { self.config.data_plane_port } else { 0 };
+        let Some(seat) = self.seat(tenant, slot) else {
+            self.supervisor.ended(tenant, role, self.now());
+            return;
+        };
         let order = Order {
             config: Arc::clone(&self.config),
             control_plane: self.control_plane.clone(),
             tenant,
             role,
             slot,
-            seat: Seat::Loopback { port: free_or_any(if slot.port == 0 { first } else { slot.port }) },
+            seat,
             news: self.tell.clone(),
         };
         let (stop, stopped) = oneshot::channel();
         self.stops.insert((tenant, role), stop);
         tokio::spawn(process::live(order, stopped));
+    }
+
+    /// Where a tenant's processes are on the network; none if they cannot be anywhere now.
+    fn seat(&mut self, tenant: TenantId, slot: Slot) -> Option<Seat> {
+        if self.networking.are_own() {
+            return self.networking.seat(tenant);
+        }
+        let first = if slot.slot == 1 { self.config.data_plane_port } else { 0 };
+        Some(Seat::Loopback { port: free_or_any(if slot.port == 0 { first } else { slot.port }) })
     }
 
     fn remove(&mut self, tenant: TenantId) {
@@ -298,7 +387,7 @@ impl Node {
         });
     }
 
-    /// Stops everything: each tenant's data plane first, then its sidecar, which meters the rest.
+    /// Stops everything: each tenant's data plane first, then its sidecar, which meters the rest, then its network.
     async fn end(mut self) {
         self.supervisor.end();
         loop {
@@ -311,6 +400,7 @@ impl Node {
             }
         }
         let report = self.report();
+        self.networking.end().await;
         let last_words = async {
             // One that was under way says what ran before.
             while !self.reports.are_told(&report) {

@@ -95,6 +95,12 @@ impl Networks {
         let place = Place::Elsewhere { address: None };
         Self::Linux(Linux { place, drift: OnDrift::Repair, interfaces: None })
     }
+
+    /// Whether this node makes the network that the control plane runs in.
+    #[must_use]
+    pub const fn is_control_plane_here(&self) -> bool {
+        matches!(self, Self::Linux(Linux { place: Place::Here { .. }, .. }))
+    }
 }
 
 impl TryFrom<Section> for Networks {

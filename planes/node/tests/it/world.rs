@@ -1,0 +1,202 @@
+//! A machine of its own for a test, as far as networks go: processes, mounts, names and links that nobody outside
+//! sees, and that end with the test's process, however that ends.
+
+use crate::control::Control;
+use host::network::probe::{self, Attempt, Listener, Protocol, Verdict};
+use host::network::{Inside, LinkName, Mac, Namespace, NamespaceName, NewRoute, Stack, Tag, VethEnd};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+/// Says to a process of this program that it is in a world of its own.
+const INSIDE: &str = "PALISADE_TEST_WORLD";
+
+/// Makes the world: no process in it outlives the first, and what is mounted there is seen there alone.
+const UNSHARE: [&str; 6] = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+
+/// Names of namespaces are the world's own, and a host reaches itself.
+const SCRIPT: &str =
+    "mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns && ip link set lo up && exec \"$0\" \"$@\"";
+
+/// The host's own address on the internet, and its next hop there.
+pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(93, 184, 216, 99);
+pub(crate) const PROVIDER: Ipv4Addr = Ipv4Addr::new(93, 184, 216, 1);
+
+/// Somebody on the internet.
+pub(crate) const STRANGER: Ipv4Addr = Ipv4Addr::new(93, 184, 216, 34);
+
+/// The host's interface to the internet, and the other end.
+const HOST_INTERFACE: &str = "eth0";
+const INTERNET_INTERFACE: &str = "wan0";
+
+/// How long an answer may take: a link that was just switched on is dead for a second or two.
+pub(crate) const ANSWERED: Duration = Duration::from_secs(60);
+
+/// How long silence is listened to. The same wires answered before, so an answer would come in time.
+pub(crate) const SILENT: Duration = Duration::from_millis(700);
+
+/// The machine, with an internet.
+pub(crate) struct World {
+    pub(crate) internet: Namespace,
+}
+
+/// Runs `test` in a world of its own; or says loudly why there can be none.
+pub(crate) fn in_a_world(test: impl AsyncFnOnce(World)) {
+    if std::env::var_os(INSIDE).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        return runtime.block_on(async { test(World::build()).await });
+    }
+    let thread = std::thread::current();
+    let name = thread.name().filter(|name| *name != "main").expect("tests run on threads with their names");
+    if !host::process::is_root() {
+        return skipped(name, "this needs root");
+    }
+    let usable = Command::new("unshare").args(UNSHARE).args(["sh", "-c", SCRIPT, "true"]).output();
+    match usable {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => return skipped(name, &String::from_utf8_lossy(&output.stderr)),
+        Err(error) => return skipped(name, &format!("unshare: {error}")),
+    }
+    let mut world = Command::new("unshare");
+    world.args(UNSHARE).args(["sh", "-c", SCRIPT]).arg(std::env::current_exe().unwrap());
+    world.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(INSIDE, "1");
+    let output = world.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+fn skipped(test: &str, why: &str) {
+    eprintln!("SKIPPED: {test}: {why}");
+}
+
+impl World {
+    fn build() -> Self {
+        let tag = "palisade restricted=true tenant=trial".parse::<Tag>().unwrap();
+        let internet = Namespace::create(&name("palisade-trial-internet"), &tag).unwrap();
+        let end = |name: &str, side: u8| VethEnd {
+            name: link(name),
+            tag: tag.clone(),
+            mac: Mac([2, 0, 0, 0, 0, side]),
+            mtu: 1_500,
+        };
+        let (near, far) = (end(HOST_INTERFACE, 1), end(INTERNET_INTERFACE, 2));
+        on_stack(&host(), |stack| stack.create_veth(&near, &far, &internet).unwrap());
+        bring_up(&host(), HOST_INTERFACE, &[HOST]);
+        bring_up(&internet, INTERNET_INTERFACE, &[PROVIDER, STRANGER]);
+        let route = NewRoute {
+            destination: "0.0.0.0/0".parse().unwrap(),
+            via: Some(IpAddr::V4(PROVIDER)),
+            link: link(HOST_INTERFACE),
+        };
+        on_stack(&host(), |stack| stack.add_route(&route).unwrap());
+        Self { internet }
+    }
+
+    /// Somebody who listens on the internet, as the stranger.
+    pub(crate) async fn stranger(&self) -> Listener {
+        listen(&self.internet, STRANGER, 443).await
+    }
+}
+
+/// A control plane that answers inside of a namespace, until it is dropped.
+pub(crate) struct Served {
+    _stop: oneshot::Sender<()>,
+}
+
+impl Served {
+    pub(crate) async fn inside(namespace: Namespace, control: &Arc<Control>, at: SocketAddr) -> Self {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (ready, is_ready) = oneshot::channel();
+        let control = Arc::clone(control);
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let serve = async {
+                let _serving = control.serve(at).await;
+                ready.send(()).unwrap();
+                drop(stopped.await);
+            };
+            namespace.enter_blocking(|_| runtime.block_on(serve)).unwrap();
+        });
+        is_ready.await.unwrap();
+        Self { _stop: stop }
+    }
+}
+
+/// The host's own namespace.
+pub(crate) fn host() -> Namespace {
+    Namespace::own().unwrap()
+}
+
+/// A namespace by its name.
+pub(crate) fn named(text: &str) -> Namespace {
+    Namespace::open(&name(text)).unwrap()
+}
+
+pub(crate) fn name(text: &str) -> NamespaceName {
+    text.parse().unwrap()
+}
+
+pub(crate) fn link(name: &str) -> LinkName {
+    name.parse().unwrap()
+}
+
+/// Runs `work` on the network stack of a namespace.
+pub(crate) fn on_stack<T: Send>(namespace: &Namespace, work: impl FnOnce(&mut Stack<'_>) -> T + Send) -> T {
+    let work = |inside: &Inside| work(&mut Stack::open(inside).unwrap());
+    namespace.enter_blocking(work).unwrap()
+}
+
+/// Somebody who listens at this address of a namespace.
+pub(crate) async fn listen(namespace: &Namespace, address: Ipv4Addr, port: u16) -> Listener {
+    let at = SocketAddr::new(IpAddr::V4(address), port);
+    Listener::open(namespace, Protocol::Tcp, at).await.unwrap()
+}
+
+/// How a connection from a namespace ends.
+pub(crate) async fn connect(from: &Namespace, to: (Ipv4Addr, u16), patience: Duration) -> Verdict {
+    connect_as(None, from, to, patience).await
+}
+
+/// How a connection from an address of a namespace ends.
+pub(crate) async fn connect_as(
+    source: Option<Ipv4Addr>,
+    from: &Namespace,
+    to: (Ipv4Addr, u16),
+    patience: Duration,
+) -> Verdict {
+    let to = SocketAddr::new(IpAddr::V4(to.0), to.1);
+    let attempt = Attempt { protocol: Protocol::Tcp, to, from: source.map(IpAddr::V4) };
+    probe::run(from, &[attempt], patience).await.unwrap()[0].verdict
+}
+
+/// An open connection out of a namespace.
+pub(crate) async fn flow(from: &Namespace, to: (Ipv4Addr, u16)) -> TcpStream {
+    let connect = move |_: &Inside| std::net::TcpStream::connect((to.0, to.1));
+    let stream = from.enter(connect).await.unwrap().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    TcpStream::from_std(stream).unwrap()
+}
+
+/// Whether what is said through a connection is heard again in time.
+pub(crate) async fn echoes(flow: &mut TcpStream, patience: Duration) -> bool {
+    let exchange = async {
+        flow.write_all(b"still here").await?;
+        let mut heard = [0; 10];
+        flow.read_exact(&mut heard).await?;
+        std::io::Result::Ok(&heard == b"still here")
+    };
+    matches!(tokio::time::timeout(patience, exchange).await, Ok(Ok(true)))
+}
+
+fn bring_up(namespace: &Namespace, name: &str, addresses: &[Ipv4Addr]) {
+    on_stack(namespace, |stack| {
+        for address in addresses {
+            stack.add_address(&link(name), format!("{address}/24").parse().unwrap()).unwrap();
+        }
+        stack.set_up(&link(name)).unwrap();
+    });
+}
