@@ -9,6 +9,9 @@ use crate::sql::{self, Columns, Source, ms, sql};
 use crate::tx::Tx;
 use terms::{AlarmId, Permit, TenantId, Timestamp};
 
+/// Most open alarms that one look gives.
+const OPEN_MAX: i64 = 1_000;
+
 /// An alarm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alarm {
@@ -126,7 +129,43 @@ impl<S: Source> Alarms<'_, S> {
     }
 }
 
+impl<S: Source> Alarms<'_, S> {
+    /// The resources below `place`, such as `node/1`, on which an alarm of a kind is open.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn open_below(
+        &mut self,
+        permit: &Permit,
+        kind: &str,
+        place: &str,
+    ) -> Result<Vec<String>, StoreError> {
+        reach_platform(permit)?;
+        // `0` is the byte after `/`.
+        let statement = sql("SELECT resource FROM alarms WHERE kind = $1 AND state = 'open' \
+                             AND resource > $2 AND resource < $3 ORDER BY resource LIMIT $4")
+        .bind(kind.to_owned())
+        .bind(format!("{place}/"))
+        .bind(format!("{place}0"))
+        .bind(OPEN_MAX);
+        sql::all(self.0, statement).await?.iter().map(|row| Columns::of(row).text()).collect()
+    }
+}
+
 impl Alarms<'_, Tx> {
+    /// Closes the alarm of a kind that is open on a resource. Says whether there was one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn close(&mut self, permit: &Permit, kind: &str, resource: &str) -> Result<bool, StoreError> {
+        reach_platform(permit)?;
+        let statement =
+            sql("UPDATE alarms SET state = 'closed' WHERE kind = $1 AND resource = $2 AND state = 'open'")
+                .bind(kind.to_owned())
+                .bind(resource.to_owned());
+        Ok(sql::run(self.0, statement).await? > 0)
+    }
+
     /// Raises an alarm, unless one of its kind is open on its resource. Says whether it was raised.
     ///
     /// # Errors

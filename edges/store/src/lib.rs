@@ -35,6 +35,9 @@ mod enrolments;
 mod events;
 mod executions;
 mod heartbeats;
+mod networks;
+mod nodes;
+mod placements;
 mod settings;
 mod sidecars;
 mod signing_keys;
@@ -58,11 +61,14 @@ pub use executions::{
     NewExecution,
 };
 pub use heartbeats::{StoredBeat, Usage, UsageHour};
+pub use networks::{DesiredNetworksRow, Forwarded, HostNetworksRow, ProbeRow};
+pub use nodes::{Inhabited, NODES_MAX, NodeRow, NodeState};
 pub use page::{LIMIT_MAX, Page};
+pub use placements::{NumberRow, NumberState, Placed, PlacementRow};
 pub use reader::Reader;
 pub use repositories::{
-    Alarms, AssuranceResults, Audit, Checkpoints, Enrolments, Events, Executions, Heartbeats, Outbox,
-    Settings, Sidecars, SigningKeys, Tenants, Workflows, Workloads,
+    Alarms, AssuranceResults, Audit, Checkpoints, Enrolments, Events, Executions, Heartbeats, Networks,
+    Nodes, Outbox, Placements, Settings, Sidecars, SigningKeys, Tenants, Workflows, Workloads,
 };
 pub use sidecars::{SidecarRow, SidecarState};
 pub use signing_keys::SigningKeyRow;
@@ -71,4 +77,4 @@ pub use store::{Store, WorkFuture};
 pub use tenants::{Tenant, TenantState};
 pub use tx::Tx;
 pub use workflows::{Applied, DocumentFormat, NewDocument, Workflow, WorkflowDocument, WorkflowState};
-pub use workloads::{Certificate, DataPlaneRow, NodeRow};
+pub use workloads::{Certificate, DataPlaneRow};

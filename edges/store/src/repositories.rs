@@ -33,8 +33,14 @@ repositories! {
     signing_keys -> SigningKeys;
     /// One-time enrolment tokens.
     enrolments -> Enrolments;
-    /// Certificates, data planes and nodes.
+    /// Certificates and data planes.
     workloads -> Workloads;
+    /// Nodes.
+    nodes -> Nodes;
+    /// Which node runs a tenant, and the network numbers of hosts.
+    placements -> Placements;
+    /// Hosts' networks.
+    networks -> Networks;
     /// Metering sidecars.
     sidecars -> Sidecars;
     /// Heartbeats and usage.

@@ -7,8 +7,11 @@ use crate::sql::{Columns, sql};
 use terms::Digest;
 
 /// Every migration, in order; the first has version 1.
-pub(crate) const MIGRATIONS: &[&str] =
-    &[include_str!("schema/0001_first.sql"), include_str!("schema/0002_plan_tokens.sql")];
+pub(crate) const MIGRATIONS: &[&str] = &[
+    include_str!("schema/0001_first.sql"),
+    include_str!("schema/0002_plan_tokens.sql"),
+    include_str!("schema/0003_networks.sql"),
+];
 
 const HISTORY: &str =
     "CREATE TABLE IF NOT EXISTS schema_migrations (version BIGINT PRIMARY KEY, digest TEXT NOT NULL)";

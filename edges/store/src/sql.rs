@@ -162,7 +162,7 @@ impl<'r> Columns<'r> {
         self.text_or_none()?.ok_or(UNEXPECTED)
     }
 
-    fn text_or_none(&mut self) -> Result<Option<String>, StoreError> {
+    pub(crate) fn text_or_none(&mut self) -> Result<Option<String>, StoreError> {
         match self.take() {
             Cell::Text(text) => Ok(Some(text.clone())),
             Cell::Null => Ok(None),
@@ -204,6 +204,11 @@ impl<'r> Columns<'r> {
 
     pub(crate) fn small(&mut self, what: &'static str) -> Result<u32, StoreError> {
         u32::try_from(self.integer()?).map_err(|_| StoreError::Corrupt(what))
+    }
+
+    pub(crate) fn byte_or_none(&mut self, what: &'static str) -> Result<Option<u8>, StoreError> {
+        let value = self.integer_or_none()?;
+        value.map(|value| u8::try_from(value).map_err(|_| StoreError::Corrupt(what))).transpose()
     }
 
     pub(crate) fn time(&mut self) -> Result<Timestamp, StoreError> {

@@ -37,13 +37,17 @@ pub enum TenantState {
 }
 
 /// What a tenant owns, children first; audit entries stay, unreadable.
-const OWNED: [&str; 14] = [
+const OWNED: [&str; 18] = [
     "DELETE FROM outbox WHERE event_id IN (SELECT id FROM security_events WHERE tenant_id = $1)",
     "DELETE FROM security_events WHERE tenant_id = $1",
     "DELETE FROM alarms WHERE tenant_id = $1",
     "DELETE FROM usage_hours WHERE tenant_id = $1",
     "DELETE FROM heartbeats WHERE tenant_id = $1",
     "DELETE FROM sidecars WHERE tenant_id = $1",
+    "DELETE FROM kernel_checks WHERE tenant_id = $1",
+    "DELETE FROM network_traffic WHERE tenant_id = $1",
+    "UPDATE network_numbers SET tenant_id = NULL WHERE tenant_id = $1",
+    "DELETE FROM placements WHERE tenant_id = $1",
     "DELETE FROM data_planes WHERE tenant_id = $1",
     "DELETE FROM certificates WHERE tenant_id = $1",
     "DELETE FROM enrolments WHERE tenant_id = $1",
@@ -189,7 +193,10 @@ impl Tenants<'_, Tx> {
 }
 
 fn read(row: &Row) -> Result<Tenant, StoreError> {
-    let mut columns = Columns::of(row);
+    read_columns(&mut Columns::of(row))
+}
+
+pub(crate) fn read_columns(columns: &mut Columns<'_>) -> Result<Tenant, StoreError> {
     Ok(Tenant {
         id: columns.parsed("tenants.id")?,
         name: columns.parsed("tenants.name")?,

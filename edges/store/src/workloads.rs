@@ -1,4 +1,4 @@
-//! Workloads: their certificates, the data planes that nodes report, the nodes.
+//! Workloads: their certificates, and the data planes that nodes report.
 
 use crate::error::StoreError;
 use crate::page::Page;
@@ -6,7 +6,7 @@ use crate::permit::{reach, reach_either, reach_platform};
 use crate::repositories::Workloads;
 use crate::sql::{self, Columns, Row, Source, ms, sql};
 use crate::tx::Tx;
-use terms::{NodeId, Permit, TenantId, Timestamp};
+use terms::{Permit, TenantId, Timestamp};
 
 /// A certificate that was issued.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,17 +39,6 @@ pub struct DataPlaneRow {
     /// The driver of its network.
     pub driver: String,
     /// When it was last reported.
-    pub last_seen: Timestamp,
-}
-
-/// A node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeRow {
-    /// The id.
-    pub id: NodeId,
-    /// When it enrolled.
-    pub enrolled_at: Timestamp,
-    /// When it last reported.
     pub last_seen: Timestamp,
 }
 
@@ -108,22 +97,6 @@ impl<S: Source> Workloads<'_, S> {
         let rows = rows.iter().map(read_data_plane).collect::<Result<Vec<_>, _>>()?;
         Ok(page.cut(rows, |row| row.tenant.to_string()))
     }
-
-    /// A node, if it is enrolled.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn node(&mut self, id: NodeId) -> Result<Option<NodeRow>, StoreError> {
-        let statement =
-            sql("SELECT id, enrolled_at, last_seen FROM nodes WHERE id = $1").bind(id.to_string());
-        let Some(row) = sql::one(self.0, statement).await? else { return Ok(None) };
-        let mut columns = Columns::of(&row);
-        Ok(Some(NodeRow {
-            id: columns.parsed("nodes.id")?,
-            enrolled_at: columns.time()?,
-            last_seen: columns.time()?,
-        }))
-    }
 }
 
 impl Workloads<'_, Tx> {
@@ -149,6 +122,16 @@ impl Workloads<'_, Tx> {
         sql::run(self.0, statement).await.map(drop)
     }
 
+    /// Forgets where a tenant's data plane is: it moves.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn forget_data_plane(&mut self, permit: &Permit, tenant: TenantId) -> Result<(), StoreError> {
+        reach(permit, tenant)?;
+        let statement = sql("DELETE FROM data_planes WHERE tenant_id = $1").bind(tenant.to_string());
+        sql::run(self.0, statement).await.map(drop)
+    }
+
     /// Keeps what a node reported of a data plane. A tenant that was deleted meanwhile is passed over.
     ///
     /// # Errors
@@ -165,30 +148,6 @@ impl Workloads<'_, Tx> {
         .bind(i64::from(row.sidecar_pid))
         .bind(row.driver.clone())
         .bind(ms(row.last_seen));
-        sql::run(self.0, statement).await.map(drop)
-    }
-
-    /// Enrols a node.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn insert_node(&mut self, permit: &Permit, row: &NodeRow) -> Result<(), StoreError> {
-        reach_platform(permit)?;
-        let statement = sql("INSERT INTO nodes (id, enrolled_at, last_seen) VALUES ($1, $2, $3)")
-            .bind(row.id.to_string())
-            .bind(ms(row.enrolled_at))
-            .bind(ms(row.last_seen));
-        sql::run(self.0, statement).await.map(drop)
-    }
-
-    /// A node has reported.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn node_seen(&mut self, permit: &Permit, id: NodeId, now: Timestamp) -> Result<(), StoreError> {
-        reach_platform(permit)?;
-        let statement =
-            sql("UPDATE nodes SET last_seen = $1 WHERE id = $2").bind(ms(now)).bind(id.to_string());
         sql::run(self.0, statement).await.map(drop)
     }
 }

@@ -1,11 +1,12 @@
 //! No row of a tenant without a permit that reaches it: every method, with another tenant's permit.
 
 use crate::seed::{
-    LIMITS, beat, certificate, delivery, document, execution, outcome, seed_every_table, sidecar, token,
+    LIMITS, beat, certificate, delivery, document, execution, node, number, outcome, placement,
+    seed_every_table, sidecar, token,
 };
 use crate::world::{NOW, World, of, platform};
 use store::{
-    AssuranceResult, DATA_MAP, DataPlaneRow, EnrolmentKind, ExecState, ExecutionFilter, NodeRow, Page,
+    AssuranceResult, DATA_MAP, DataPlaneRow, EnrolmentKind, ExecState, ExecutionFilter, NodeState, Page,
     Redeem, StoreError, TenantState, WorkflowState, WriteError,
 };
 use terms::{Digest, Permit, TenantRef};
@@ -16,6 +17,7 @@ contracts! {
     no_read_gets_past_another_tenants_permit,
     no_write_gets_past_another_tenants_permit,
     no_platform_data_without_a_platform_permit,
+    nothing_of_hosts_without_a_platform_permit,
 }
 
 /// A refusal: said so, or hidden as absence.
@@ -55,6 +57,9 @@ async fn no_read_gets_past_another_tenants_permit(world: World) {
     assert!(is_refused(&reader.heartbeats().list(&permit, own, &page).await));
     assert!(is_refused(&reader.heartbeats().usage(&permit, own, NOW, NOW).await));
     assert!(is_refused(&reader.workloads().data_plane(&permit, own).await));
+    assert!(is_refused(&reader.placements().of(&permit, own).await));
+    assert!(is_refused(&reader.networks().tallies(&permit, own).await));
+    assert!(is_refused(&reader.networks().kernel_check(&permit, own).await));
     assert!(is_refused(&reader.audit_log().list_of(&permit, own, &page).await));
     assert_eq!((row.tenant, row.limits), (own, LIMITS), "the owner reads it");
 }
@@ -103,6 +108,12 @@ async fn no_write_gets_past_another_tenants_permit(world: World) {
             &tx.workloads().insert_certificate(&permit, &certificate("x", Some(own), 1)).await
         ));
         assert!(is_refused(&tx.workloads().upsert_data_plane(&permit, &data_plane(own)).await));
+        assert!(is_refused(&tx.workloads().forget_data_plane(&permit, own).await));
+        let host = id!(NodeId);
+        assert!(is_refused(&tx.placements().put(&permit, &placement(own, host)).await));
+        assert!(is_refused(&tx.placements().take_off(&permit, own).await));
+        assert!(is_refused(&tx.networks().put_tally(&permit, own, host, "{}".into()).await));
+        assert!(is_refused(&tx.networks().put_kernel_check(&permit, own, "{}".into()).await));
         let events = [crate::world::event("x", Some(own))];
         assert!(is_refused(&tx.events().insert_batch(&permit, &events).await));
         Ok::<_, StoreError>(())
@@ -133,6 +144,7 @@ async fn no_platform_data_without_a_platform_permit(world: World) {
     assert!(is_refused(&reader.events().list_of(&permit, EventKind::PlanRefused, &page).await));
     assert!(is_refused(&reader.outbox().next(&permit, 9).await));
     assert!(is_refused(&reader.alarms().list(&permit, &page).await));
+    assert!(is_refused(&reader.alarms().open_below(&permit, "x", "y").await));
     assert!(is_refused(&reader.assurance_results().latest(&permit).await));
     assert!(is_refused(&reader.raw_column(&permit, &DATA_MAP[0]).await));
     drop(reader);
@@ -145,9 +157,7 @@ async fn no_platform_data_without_a_platform_permit(world: World) {
         let redeemed = tx.enrolments().redeem(&permit, Digest::sha256(b"x"), NOW).await;
         assert_eq!(redeemed, Err(Redeem::Store(StoreError::Denied)));
         assert!(is_refused(&tx.workloads().insert_certificate(&permit, &certificate("x", None, 1)).await));
-        let node = NodeRow { id: id!(NodeId), enrolled_at: NOW, last_seen: NOW };
-        assert!(is_refused(&tx.workloads().insert_node(&permit, &node).await));
-        assert!(is_refused(&tx.workloads().node_seen(&permit, node.id, NOW).await));
+        assert!(is_refused(&tx.alarms().close(&permit, "x", "y").await));
         assert!(is_refused(&tx.outbox().ack(&permit, 1).await));
         let events = [crate::world::event("x", None)];
         assert!(is_refused(&tx.events().insert_batch(&permit, &events).await));
@@ -161,6 +171,44 @@ async fn no_platform_data_without_a_platform_permit(world: World) {
     assert_eq!(refused, Err(WriteError::Work(StoreError::Denied)));
     let all = world.store.read().await.unwrap().tenants().list(&platform(), &page).await.unwrap();
     assert_eq!(all.0.len(), 1);
+}
+
+async fn nothing_of_hosts_without_a_platform_permit(world: World) {
+    let tenant = world.tenant("demo").await;
+    let (permit, page) = (of(tenant), Page::first(9));
+    let mut reader = world.store.read().await.unwrap();
+    let host = id!(NodeId);
+    assert!(is_refused(&reader.nodes().all(&permit).await));
+    assert!(is_refused(&reader.nodes().list(&permit, &page).await));
+    assert!(is_refused(&reader.placements().on(&permit, host).await));
+    assert!(is_refused(&reader.placements().touching(&permit, host).await));
+    assert!(is_refused(&reader.placements().unplaced(&permit).await));
+    assert!(is_refused(&reader.placements().numbers(&permit, host).await));
+    assert!(is_refused(&reader.placements().list_numbers(&permit, &page).await));
+    assert!(is_refused(&reader.networks().host(&permit, host).await));
+    assert!(is_refused(&reader.networks().list_hosts(&permit, &page).await));
+    assert!(is_refused(&reader.networks().forwarded(&permit, host, 1).await));
+    assert!(is_refused(&reader.networks().desired(&permit, host).await));
+    assert!(is_refused(&reader.networks().probe(&permit, host).await));
+    assert!(is_refused(&reader.networks().probes(&permit).await));
+    drop(reader);
+    write!(world, |tx| {
+        let permit = of(tenant);
+        let node = node();
+        assert!(is_refused(&tx.nodes().insert(&permit, &node).await));
+        assert!(is_refused(&tx.nodes().seen(&permit, node.id, NOW).await));
+        assert!(is_refused(&tx.nodes().set_state(&permit, node.id, NodeState::Draining).await));
+        assert!(is_refused(&tx.nodes().remove(&permit, node.id).await));
+        assert!(is_refused(&tx.placements().put_number(&permit, &number(node.id, 1, tenant)).await));
+        assert!(is_refused(&tx.placements().free_number(&permit, node.id, 1).await));
+        assert!(is_refused(&tx.networks().put_host(&permit, &crate::networks::host(node.id)).await));
+        assert!(is_refused(&tx.networks().put_desired(&permit, &crate::networks::desired(node.id, 1)).await));
+        assert!(is_refused(&tx.networks().ask_probe(&permit, node.id, NOW).await));
+        assert!(is_refused(&tx.networks().forget_probes(&permit).await));
+        assert!(is_refused(&tx.networks().answer_probe(&permit, node.id, NOW, "{}".into()).await));
+        Ok::<_, StoreError>(())
+    })
+    .unwrap();
 }
 
 async fn meter_of(world: &World, tenant: terms::TenantId) -> terms::SidecarId {

@@ -3,10 +3,9 @@
 use crate::seed::{alarm, certificate, token};
 use crate::world::{NOW, World, of, platform};
 use store::{
-    AssuranceResult, DataPlaneRow, EnrolmentKind, NodeRow, Page, Redeem, SigningKeyRow, StoreError,
-    WriteError,
+    AssuranceResult, DataPlaneRow, EnrolmentKind, Page, Redeem, SigningKeyRow, StoreError, WriteError,
 };
-use terms::{Digest, KeyId, NodeId, TenantId};
+use terms::{Digest, KeyId, TenantId};
 use zeroize::Zeroizing;
 
 contracts! {
@@ -20,6 +19,7 @@ contracts! {
     what_a_node_reports_replaces_what_it_reported,
     a_data_plane_of_a_deleted_tenant_is_passed_over,
     an_alarm_is_raised_once_while_it_is_open,
+    an_alarm_is_closed_where_it_is_open_and_raised_again,
     the_latest_result_of_each_control_is_shown,
 }
 
@@ -114,26 +114,19 @@ async fn only_the_latest_certificate_of_a_workload_expires(world: World) {
 
 async fn what_a_node_reports_replaces_what_it_reported(world: World) {
     let tenant = world.tenant("demo").await;
-    let node: NodeId = id!(NodeId);
-    let row = NodeRow { id: node, enrolled_at: NOW, last_seen: NOW };
-    write!(world, |tx| tx.workloads().insert_node(&platform(), &row).await).unwrap();
     for pid in [1, 2] {
         let row = data_plane(tenant, pid);
-        let now = NOW.plus_ms(i64::from(pid));
-        write!(world, |tx| {
-            tx.workloads().node_seen(&platform(), node, now).await?;
-            tx.workloads().upsert_data_plane(&platform(), &row).await
-        })
-        .unwrap();
+        write!(world, |tx| tx.workloads().upsert_data_plane(&platform(), &row).await).unwrap();
     }
     let mut reader = world.store.read().await.unwrap();
-    let seen = reader.workloads().node(node).await.unwrap().unwrap();
-    assert_eq!((seen.enrolled_at, seen.last_seen), (NOW, NOW.plus_ms(2)));
-    assert_eq!(reader.workloads().node(id!(NodeId)).await, Ok(None));
     let found = reader.workloads().data_plane(&of(tenant), tenant).await.unwrap();
     assert_eq!(found, Some(data_plane(tenant, 2)));
     let (all, _) = reader.workloads().list_data_planes(&platform(), &Page::first(9)).await.unwrap();
     assert_eq!(all, [data_plane(tenant, 2)]);
+    drop(reader);
+    write!(world, |tx| tx.workloads().forget_data_plane(&of(tenant), tenant).await).unwrap();
+    let mut reader = world.store.read().await.unwrap();
+    assert_eq!(reader.workloads().data_plane(&of(tenant), tenant).await, Ok(None));
 }
 
 async fn a_data_plane_of_a_deleted_tenant_is_passed_over(world: World) {
@@ -161,6 +154,26 @@ async fn an_alarm_is_raised_once_while_it_is_open(world: World) {
         world.store.read().await.unwrap().alarms().list(&platform(), &Page::first(9)).await.unwrap();
     assert_eq!(alarms.len(), 3);
     assert_eq!(alarms[2], kept, "the oldest comes last");
+}
+
+async fn an_alarm_is_closed_where_it_is_open_and_raised_again(world: World) {
+    for resource in ["node/1/host", "node/1/router", "node/10/host", "node/1"] {
+        let alarm = alarm("drift", resource, None);
+        assert!(write!(world, |tx| tx.alarms().insert(&alarm).await).unwrap());
+    }
+    let open = async || {
+        let mut reader = world.store.read().await.unwrap();
+        reader.alarms().open_below(&platform(), "drift", "node/1").await.unwrap()
+    };
+    assert_eq!(open().await, ["node/1/host", "node/1/router"]);
+    let close = async |kind: &'static str| {
+        write!(world, |tx| tx.alarms().close(&platform(), kind, "node/1/host").await).unwrap()
+    };
+    assert_eq!([close("other").await, close("drift").await, close("drift").await], [false, true, false]);
+    assert_eq!(open().await, ["node/1/router"]);
+    let again = alarm("drift", "node/1/host", None);
+    assert!(write!(world, |tx| tx.alarms().insert(&again).await).unwrap());
+    assert_eq!(open().await.len(), 2);
 }
 
 async fn the_latest_result_of_each_control_is_shown(world: World) {

@@ -1,6 +1,6 @@
 //! Migrations, and the data map against the schema that they make.
 
-use crate::seed::{delivery, execution};
+use crate::seed::{delivery, execution, node};
 use crate::world::{Cell, World, of, platform};
 use std::collections::BTreeSet;
 use store::{Class, DATA_MAP, OpenError, Protection};
@@ -29,9 +29,20 @@ async fn a_database_of_the_first_release_is_brought_up_to_date(world: World) {
     let tenant = world.tenant("demo").await;
     let new = execution(tenant, "key");
     let id = new.id;
+    let host = node();
+    let old = host.clone();
+    write!(world, |tx| tx.nodes().insert(&platform(), &old).await).unwrap();
     write!(world, |tx| tx.executions().insert(&of(tenant), &new, &delivery()).await).unwrap();
     world.store.close().await;
     for undone in [
+        "DROP TABLE kernel_checks",
+        "DROP TABLE network_traffic",
+        "DROP TABLE network_probes",
+        "DROP TABLE desired_networks",
+        "DROP TABLE host_networks",
+        "DROP TABLE network_numbers",
+        "DROP TABLE placements",
+        "ALTER TABLE nodes DROP COLUMN state",
         "ALTER TABLE executions DROP COLUMN plan_key",
         "ALTER TABLE execution_inputs DROP COLUMN plan_token",
         "DELETE FROM schema_migrations WHERE version > 1",
@@ -42,7 +53,9 @@ async fn a_database_of_the_first_release_is_brought_up_to_date(world: World) {
     let mut reader = world.store.read().await.unwrap();
     let kept = reader.executions().load(&of(tenant), id).await.unwrap();
     assert_eq!((kept.plan_id.is_some(), kept.plan_key), (true, None));
-    assert_eq!(world.place.number("SELECT max(version) FROM schema_migrations").await, 2);
+    assert_eq!(reader.nodes().find(host.id).await, Ok(Some(host)), "it takes tenants");
+    assert_eq!(reader.placements().unplaced(&platform()).await, Ok(vec![tenant]));
+    assert_eq!(world.place.number("SELECT max(version) FROM schema_migrations").await, 3);
 }
 
 async fn a_newer_schema_is_refused_and_left_alone(world: World) {

@@ -4,9 +4,10 @@ use crate::world::{NOW, World, entry, event, of, platform};
 use store::{
     Alarm, AlarmState, AssuranceResult, Certificate, DataPlaneRow, DocumentFormat, EnrolmentKind,
     EnrolmentToken, ExecState, Execution, Idempotency, IssuedToken, NewDelivery, NewDocument, NewExecution,
-    NodeRow, Severity, SidecarRow, SigningKeyRow, StoreError, StoredBeat,
+    NodeRow, NodeState, NumberRow, NumberState, PlacementRow, Severity, SidecarRow, SigningKeyRow,
+    StoreError, StoredBeat,
 };
-use terms::{Digest, SidecarId, TenantId};
+use terms::{Digest, NodeId, SidecarId, TenantId};
 use wire::heartbeat::Totals;
 use wire::outcome::{Outcome, Reason, Status};
 use wire::plan::{Limits, WorkflowVersion};
@@ -134,6 +135,18 @@ pub(crate) fn token(kind: EnrolmentKind, tenant: Option<TenantId>) -> EnrolmentT
     EnrolmentToken { digest, kind, tenant, expires_at: NOW.plus_ms(1_000), used_at: None }
 }
 
+pub(crate) fn node() -> NodeRow {
+    NodeRow { id: id!(NodeId), enrolled_at: NOW, last_seen: NOW, state: NodeState::Active }
+}
+
+pub(crate) const fn placement(tenant: TenantId, node: NodeId) -> PlacementRow {
+    PlacementRow { tenant, node, former_node: None, since: NOW }
+}
+
+pub(crate) const fn number(node: NodeId, number: u8, tenant: TenantId) -> NumberRow {
+    NumberRow { node, number, tenant: Some(tenant), state: NumberState::Held, since: NOW }
+}
+
 /// Puts rows of `tenant` into every table that has any.
 pub(crate) async fn seed_every_table(world: &World, tenant: TenantId) {
     let permit = of(tenant);
@@ -150,6 +163,12 @@ pub(crate) async fn seed_every_table(world: &World, tenant: TenantId) {
         let (driver, last_seen) = ("loopback".to_owned(), NOW);
         let row = DataPlaneRow { tenant, url, pid: 1, sidecar_pid: 2, driver, last_seen };
         tx.workloads().upsert_data_plane(&permit, &row).await?;
+        let host = node();
+        tx.nodes().insert(&platform(), &host).await?;
+        tx.placements().put(&permit, &placement(tenant, host.id)).await?;
+        tx.placements().put_number(&platform(), &number(host.id, 1, tenant)).await?;
+        tx.networks().put_tally(&permit, tenant, host.id, "{}".to_owned()).await?;
+        tx.networks().put_kernel_check(&permit, tenant, "{}".to_owned()).await?;
         let meter = sidecar(tenant);
         tx.sidecars().insert(&permit, &meter).await?;
         tx.heartbeats().insert_batch(&permit, tenant, &[beat(meter.id, 1, "beat")]).await?;
@@ -176,8 +195,7 @@ pub(crate) async fn seed_platform(world: &World) {
             private: Zeroizing::new(CANARIES[5].as_bytes().to_vec()),
         };
         tx.signing_keys().insert(&key).await?;
-        let node = NodeRow { id: id!(NodeId), enrolled_at: NOW, last_seen: NOW };
-        tx.workloads().insert_node(&platform(), &node).await?;
+        tx.nodes().insert(&platform(), &node()).await?;
         let (control, outcome) = ("DATA-1".to_owned(), "pass".to_owned());
         let facts = "{}".to_owned();
         let result = AssuranceResult { control, time: NOW, outcome, facts, evidence_digest: None };
