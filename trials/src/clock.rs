@@ -59,6 +59,11 @@ impl Clock {
         self.folder.join("palisade")
     }
 
+    /// One of the programs that it starts, on this clock.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// What a process loads to be on this clock.
     pub(crate) fn library(&self) -> PathBuf {
         self.folder.join("shift.so")

@@ -242,6 +242,15 @@ impl Site {
         self.clock.as_ref().map(|clock| clock.set(shift_s)).transpose().map(|set| set.is_some())
     }
 
+    /// One of the programs that `palisade` starts, by itself, on the site's clock if it has one; not started yet.
+    #[must_use]
+    pub fn program(&self, name: &str) -> Command {
+        let path = self.clock.as_ref().map_or_else(|| program(name), |clock| clock.program(name));
+        let mut command = Command::new(path);
+        command.current_dir(&self.folder).stdin(Stdio::null());
+        command
+    }
+
     /// The `palisade up` of this site, not started yet.
     #[must_use]
     pub fn up_command(&self) -> Command {

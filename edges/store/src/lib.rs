@@ -61,7 +61,7 @@ pub use executions::{
     NewExecution,
 };
 pub use heartbeats::{StoredBeat, Usage, UsageHour};
-pub use networks::{DesiredNetworksRow, Forwarded, HostNetworksRow, ProbeRow};
+pub use networks::{DesiredNetworksRow, Forwarded, HostNetworksRow, ProbeRow, WantedNetworks};
 pub use nodes::{Inhabited, NODES_MAX, NodeRow, NodeState};
 pub use page::{LIMIT_MAX, Page};
 pub use placements::{NumberRow, NumberState, Placed, PlacementRow};

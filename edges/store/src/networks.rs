@@ -4,7 +4,8 @@ use crate::error::StoreError;
 use crate::nodes::NODES_MAX;
 use crate::page::Page;
 use crate::permit::{reach, reach_platform};
-use crate::repositories::Networks;
+use crate::placements::Placed;
+use crate::repositories::{Networks, Placements};
 use crate::sql::{self, Columns, Row, Source, count, ms, sql};
 use crate::tx::Tx;
 use std::net::Ipv4Addr;
@@ -72,6 +73,19 @@ pub struct Forwarded {
     pub number: u8,
 }
 
+/// All that goes into what a host should have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedNetworks {
+    /// What its node reported last.
+    pub host: HostNetworksRow,
+    /// The tenants on it.
+    pub tenants: Vec<Placed>,
+    /// The forwarded ports of other hosts.
+    pub forwarded: Vec<Forwarded>,
+    /// What was signed last.
+    pub signed: Option<DesiredNetworksRow>,
+}
+
 const HOST: &str = "SELECT node_id, driver, place, address, routes, applied, sequence, reported_at, drift, \
     missing FROM host_networks";
 
@@ -132,6 +146,24 @@ impl<S: Source> Networks<'_, S> {
         .bind(i64::from(limit));
         let rows = sql::all(self.0, statement).await?;
         rows.iter().map(read_forwarded).collect()
+    }
+
+    /// All that goes into what a node's host should have, with at most `limit` forwarded ports of other hosts; none
+    /// before its first report.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn wanted(
+        &mut self,
+        permit: &Permit,
+        node: NodeId,
+        limit: u32,
+    ) -> Result<Option<WantedNetworks>, StoreError> {
+        let Some(host) = self.host(permit, node).await? else { return Ok(None) };
+        let tenants = Placements(&mut *self.0).on(permit, node).await?;
+        let forwarded = self.forwarded(permit, node, limit).await?;
+        let signed = self.desired(permit, node).await?;
+        Ok(Some(WantedNetworks { host, tenants, forwarded, signed }))
     }
 
     /// What a node was told to have, if it was told anything.

@@ -30,6 +30,8 @@ pub struct AlarmView {
     pub resource: String,
     /// What was seen.
     pub evidence: serde_json::Value,
+    /// Whether somebody still has to look.
+    pub open: bool,
 }
 
 /// How bad an alarm is.

@@ -54,11 +54,16 @@ pub struct ReportNetworks {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub address: Option<Ipv4Addr>,
+    /// Rises with each report of a node: the later of the last one plus one and the time in milliseconds. Counts
+    /// are read after the report before was answered. A report that comes after a later one is passed over; 0 says
+    /// nothing of the order.
+    #[serde(default)]
+    pub sequence: u64,
     /// The host's own routes within 10.0.0.0/8.
     pub routes: Vec<RouteOnHost>,
     /// The version that the host has; 0 before the first.
     pub applied: u64,
-    /// Numbers of which the node has proven that no network is left.
+    /// Numbers of which the node has proven that no network is left, until a report of them was answered.
     pub gone: Vec<u8>,
     /// What passed for each tenant.
     pub traffic: Vec<TenantTraffic>,

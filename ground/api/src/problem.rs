@@ -121,6 +121,18 @@ codes! {
         "Resume it first: palisade tenant resume NAME.";
     TenantDeleting = "tenant_deleting", 409, "The tenant is being deleted",
         "Create a new tenant.";
+    HostFull = "host_full", 409, "Every host that takes tenants has as many as it can have",
+        "Add a host: palisade node enroll.";
+    AllNetworksResting = "all_networks_resting", 409, "Every network that is not in use rests after its last tenant",
+        "Wait until the first has rested, as the detail says, or add a host: palisade node enroll.";
+    AllNetworksOverlap = "all_networks_overlap", 409, "Every network that is free overlaps a route of its host",
+        "Remove the route that the detail names, or add a host: palisade node enroll.";
+    NodeHasTenants = "node_has_tenants", 409, "Tenants are placed on the node",
+        "Drain it first: palisade node drain ID; those that find no other host stay, and its events say why.";
+    NetworksNotEnforced = "networks_not_enforced", 409, "No host keeps its tenants apart by networks",
+        "Run a node as root with driver = \"linux\" in its [networks].";
+    TooManyNodes = "too_many_nodes", 409, "There are as many nodes as there can be",
+        "Remove one that is not needed any more: palisade node list.";
     WorkflowInvalid = "workflow_invalid", 422, "The workflow document is refused",
         "Mend the faults that are listed, each with line and column, and apply again.";
     WorkflowDisabled = "workflow_disabled", 409, "The workflow is disabled",

@@ -12,6 +12,8 @@ use crate::execution::{
 };
 use crate::heartbeat::{DeliverHeartbeats, HeartbeatReceipts, HeartbeatView, SidecarView};
 use crate::key::Keys;
+use crate::network::{HostView, NetworkView, ProbeView, ReportNetworks, ReportProbe};
+use crate::node::NodeView;
 use crate::page::{Page, PageQuery};
 use crate::placement::{HostSearch, Placements, ReportPlacements};
 use crate::tenant::{CreateTenant, SuspendTenant, TenantView};
@@ -136,6 +138,18 @@ routes! {
     report_placements: post "/v1/placements/report", permit(Action::ReportPlacement), NONE, some::<ReportPlacements>() => 204 NONE, "Reports what the calling node runs.";
     report_search: post "/v1/placements/search", permit(Action::ReportPlacement), NONE, some::<HostSearch>() => 204 NONE, "Reports what the calling node found when it searched its host for secrets in logs.";
     list_data_planes: get "/v1/data-planes", permit(Action::ReadTenant), some::<PageQuery>(), NONE => 200 some::<Page<DataPlaneView>>(), "Lists data planes.";
+
+    desired_networks: get "/v1/networks/desired", permit(Action::ReadDesiredNetwork), NONE, NONE => 200 some::<Envelope>(), "Gives the signed networks that the calling node's host has to have.";
+    report_networks: post "/v1/networks/report", permit(Action::ReportNetwork), NONE, some::<ReportNetworks>() => 204 NONE, "Reports the networks of the calling node's host.";
+    report_probe: post "/v1/networks/probe-report", permit(Action::ReportNetwork), NONE, some::<ReportProbe>() => 204 NONE, "Reports what the calling node found when it probed its networks.";
+    list_networks: get "/v1/networks", permit(Action::ReadNetwork), some::<PageQuery>(), NONE => 200 some::<Page<NetworkView>>(), "Lists tenant networks, by host and number.";
+    list_network_hosts: get "/v1/networks/hosts", permit(Action::ReadNetwork), some::<PageQuery>(), NONE => 200 some::<Page<HostView>>(), "Lists hosts with how far their networks are what they should be.";
+    ask_probes: post "/v1/networks/probes", permit(Action::ProbeNetwork), NONE, NONE => 202 some::<ProbeView>(), "Asks every host to probe its networks through its kernel.";
+    show_probes: get "/v1/networks/probes", permit(Action::ReadNetwork), NONE, NONE => 200 some::<ProbeView>(), "Shows what the hosts that were asked last have found.";
+    list_nodes: get "/v1/nodes", permit(Action::ReadNode), some::<PageQuery>(), NONE => 200 some::<Page<NodeView>>(), "Lists nodes, oldest first.";
+    drain_node: post "/v1/nodes/{node}/drain", permit(Action::DrainNode), NONE, NONE => 200 some::<NodeView>(), "Sends no new tenants to a node, and those that it has to other nodes that have room.";
+    resume_node: post "/v1/nodes/{node}/resume", permit(Action::DrainNode), NONE, NONE => 200 some::<NodeView>(), "Lets tenants come to a node again.";
+    remove_node: delete "/v1/nodes/{node}", permit(Action::DrainNode), NONE, NONE => 204 NONE, "Removes a node that has no tenants.";
 
     list_keys: get "/v1/keys", permit(Action::ReadKey), NONE, NONE => 200 some::<Keys>(), "Lists plan-signing keys.";
     rotate_keys: post "/v1/keys/rotate", permit(Action::RotateKey), NONE, NONE => 202 some::<Keys>(), "Begins a rotation: a new key is published now and signs once every data plane can know it.";

@@ -1,7 +1,8 @@
 //! The control plane's configuration file.
 
+use crate::networks;
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use terms::{Digest, TrustDomain};
 use wire::plan::Limits;
@@ -15,6 +16,9 @@ const LIMITS: Limits = Limits {
     output_bytes: 8 << 20,
     http_calls: 1_000,
 };
+
+/// The longest that a number may rest: with it, a host runs through its 155 numbers in a year.
+const QUARANTINE_MS_MAX: i64 = 365 * 24 * 3_600_000;
 
 /// The configuration, as written in TOML. An unknown key is refused.
 #[derive(Debug, Clone, Deserialize)]
@@ -60,6 +64,9 @@ pub struct Config {
     /// Rotation of plan-signing keys.
     #[serde(default)]
     pub keys: Keys,
+    /// Tenant networks.
+    #[serde(default)]
+    pub networks: Networks,
 }
 
 /// Where the data is.
@@ -131,6 +138,23 @@ impl Default for Keys {
     }
 }
 
+/// Tenant networks.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Networks {
+    /// The addresses at which hosts elsewhere reach the control plane on 443, and from which it reaches them; the one
+    /// in `public_url` if there are none here.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Milliseconds for which a network's number rests once its network is gone.
+    pub quarantine_ms: i64,
+}
+
+impl Default for Networks {
+    fn default() -> Self {
+        Self { addresses: Vec::new(), quarantine_ms: network::QUARANTINE_MS }
+    }
+}
+
 /// Says what is wrong with a configuration that could be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigFault {
@@ -146,6 +170,9 @@ pub enum ConfigFault {
     /// Not a digest.
     #[error("`operator_token_sha256` holds something that is not 64 lowercase hex digits")]
     OperatorDigest,
+    /// An address that no other host can reach.
+    #[error("`networks.addresses`: no other host reaches the control plane at `{0}`")]
+    Address(Ipv4Addr),
     /// A number out of its range.
     #[error("`{key}` must be {range}")]
     Range {
@@ -186,7 +213,37 @@ impl Config {
         if [l.wall_time_ms, l.steps, l.memory_bytes, l.output_bytes, l.http_calls].contains(&0) {
             return out_of("limits.*", "at least 1");
         }
-        Ok(())
+        self.check_networks()
+    }
+
+    fn check_networks(&self) -> Result<(), ConfigFault> {
+        let out_of = |key, range| Err(ConfigFault::Range { key, range });
+        let Networks { addresses, quarantine_ms } = &self.networks;
+        if !(network::QUARANTINE_MS_MIN..=QUARANTINE_MS_MAX).contains(quarantine_ms) {
+            return out_of("networks.quarantine_ms", "10800000 (3 h) to 31536000000 (a year)");
+        }
+        if addresses.len() > network::CONTROL_ADDRESSES_MAX {
+            return out_of("networks.addresses", "at most 16");
+        }
+        let unusable = |address: &&Ipv4Addr| {
+            let [first, ..] = address.octets();
+            address.is_loopback() || address.is_link_local() || first == 0 || first >= 224
+        };
+        match addresses.iter().find(unusable) {
+            Some(address) => Err(ConfigFault::Address(*address)),
+            None => Ok(()),
+        }
+    }
+
+    /// The addresses at which hosts elsewhere reach the control plane, sorted.
+    pub(crate) fn control_addresses(&self) -> Vec<Ipv4Addr> {
+        let mut addresses = self.networks.addresses.clone();
+        if addresses.is_empty() {
+            addresses = networks::addresses_in(&self.public_url);
+        }
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
     }
 
     /// The trust domain.
@@ -256,6 +313,7 @@ mod tests {
             limits: LIMITS,
             rates: Rates::default(),
             keys: Keys::default(),
+            networks: Networks::default(),
         }
     }
 
@@ -288,6 +346,35 @@ mod tests {
         );
         let bad = Config { operator_token_sha256: vec!["palisade_operator_x".into()], ..sample() };
         assert_eq!(bad.check(), Err(ConfigFault::OperatorDigest));
+    }
+
+    #[test]
+    fn networks_that_could_not_be_are_refused() {
+        let with = |networks| Config { networks, ..sample() }.check();
+        let (quarantine_ms, default) = (network::QUARANTINE_MS_MIN, Networks::default());
+        assert_eq!(with(Networks { quarantine_ms, ..default.clone() }), Ok(()));
+        for quarantine_ms in [quarantine_ms - 1, 0, -1, i64::MAX] {
+            let refused = with(Networks { quarantine_ms, ..default.clone() });
+            assert!(matches!(refused, Err(ConfigFault::Range { key: "networks.quarantine_ms", .. })));
+        }
+        for address in ["127.0.0.1", "0.0.0.0", "169.254.169.254", "224.0.0.1", "255.255.255.255"] {
+            let address: Ipv4Addr = address.parse().unwrap();
+            let refused = with(Networks { addresses: vec![address], ..default.clone() });
+            assert_eq!(refused, Err(ConfigFault::Address(address)));
+        }
+        let addresses = vec![[192, 0, 2, 7].into(); 17];
+        assert!(matches!(with(Networks { addresses, ..default }), Err(ConfigFault::Range { .. })));
+    }
+
+    #[test]
+    fn the_addresses_for_hosts_elsewhere_are_sorted_or_the_one_of_the_public_url() {
+        let addresses: Vec<Ipv4Addr> =
+            vec![[192, 0, 2, 9].into(), [192, 0, 2, 7].into(), [192, 0, 2, 9].into()];
+        let named = Config { networks: Networks { addresses, ..Networks::default() }, ..sample() };
+        assert_eq!(named.control_addresses(), [Ipv4Addr::new(192, 0, 2, 7), Ipv4Addr::new(192, 0, 2, 9)]);
+        assert_eq!(sample().control_addresses(), [] as [Ipv4Addr; 0]);
+        let literal = Config { public_url: "https://192.0.2.7".into(), ..sample() };
+        assert_eq!(literal.control_addresses(), [Ipv4Addr::new(192, 0, 2, 7)]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::body::Strict;
 use crate::caller;
 use crate::ctx::Ctx;
 use crate::identity::CERTIFICATE_MS;
+use crate::node;
 use crate::refusal::{Answer, Refusal};
 use api::enrolment::{
     CSR_MAX, Enrol, Enrolled, EnrolmentKind, IssueEnrolment, IssuedCertificate, IssuedEnrolment,
@@ -38,6 +39,9 @@ pub(crate) async fn issue(
             return Err(Problem::new(Code::MalformedRequest).detail(detail).into());
         }
     };
+    if let (Actor::Node(_), Some(tenant)) = (ctx.actor, tenant) {
+        require_here(&ctx, tenant).await?;
+    }
     let token = Token::mint("enrol", &ctx.app.entropy::<32>()?);
     let row = EnrolmentToken {
         digest: token.digest(),
@@ -59,6 +63,17 @@ pub(crate) async fn issue(
         })
         .await?;
     Ok((StatusCode::CREATED, Json(IssuedEnrolment { token: token.expose().to_owned(), expires_at })))
+}
+
+/// Refuses a node that asks for a tenant which is not placed on it: its word is worth no other host's tenants.
+async fn require_here(ctx: &Ctx, tenant: TenantId) -> Answer<()> {
+    let node = node::caller(ctx).await?.id;
+    let placed = ctx.app.store.read().await?.placements().of(&ctx.permit(tenant)?, tenant).await?;
+    if placed.is_some_and(|placed| placed.node == node) {
+        return Ok(());
+    }
+    let detail = format!("tenant `{tenant}` is not placed on this node");
+    Err(Problem::new(Code::Forbidden).detail(detail).into())
 }
 
 /// Enrols a workload: redeems its token and issues its certificate in one commit.
@@ -178,9 +193,11 @@ impl Newcomer {
             }
             (Workload::Node(id), _) => {
                 let permit = guard::permit(Actor::System, Action::IssueEnrolment, Scope::Platform)?;
-                tx.workloads()
-                    .insert_node(&permit, &NodeRow { id, enrolled_at: now, last_seen: now })
-                    .await?;
+                if tx.nodes().all(&permit).await?.len() >= store::NODES_MAX as usize {
+                    return Err(Code::TooManyNodes.into());
+                }
+                let state = store::NodeState::Active;
+                tx.nodes().insert(&permit, &NodeRow { id, enrolled_at: now, last_seen: now, state }).await?;
             }
             (Workload::DataPlane(_) | Workload::ControlPlane | Workload::Sidecar(..), _) => {}
         }
@@ -210,7 +227,7 @@ async fn require_enrolled(ctx: &Ctx, workload: Workload) -> Answer<()> {
     let known = match workload {
         Workload::DataPlane(tenant) => reader.tenants().load(&ctx.permit(tenant)?, tenant).await.is_ok(),
         Workload::Sidecar(tenant, id) => reader.sidecars().load(&ctx.permit(tenant)?, id).await.is_ok(),
-        Workload::Node(id) => reader.workloads().node(id).await?.is_some(),
+        Workload::Node(id) => reader.nodes().find(id).await?.is_some(),
         Workload::ControlPlane => false,
     };
     if known { Ok(()) } else { Err(Code::Forbidden.into()) }

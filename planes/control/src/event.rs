@@ -2,6 +2,8 @@
 
 use crate::body::{Ask, Strict};
 use crate::ctx::Ctx;
+use crate::networks;
+use crate::node;
 use crate::refusal::{Answer, Refusal};
 use crate::tenant::page_of;
 use api::event::{AlarmView, DeliverEvents, Severity};
@@ -25,6 +27,12 @@ pub(crate) async fn send(ctx: Ctx, body: Strict<DeliverEvents>) -> Answer<Json<D
             own.push(event);
         }
     }
+    let node = match ctx.actor {
+        Actor::Node(_) => Some(node::caller(&ctx).await?.id),
+        Actor::Operator(_) | Actor::DataPlane(_) | Actor::Sidecar(..) | Actor::Enrolling | Actor::System => {
+            None
+        }
+    };
     let refused = sent - own.len();
     ctx.app.metrics.dropped(refused as u64);
     let permit = match ctx.actor {
@@ -32,12 +40,20 @@ pub(crate) async fn send(ctx: Ctx, body: Strict<DeliverEvents>) -> Answer<Json<D
         Actor::Operator(_) | Actor::Node(_) | Actor::Enrolling | Actor::System => ctx.platform()?,
     };
     let kept = own.len();
+    let (app, now) = (ctx.app.clone(), ctx.now);
     let new = ctx
         .app
         .store
-        .write(move |tx| Box::pin(async move { tx.events().insert_batch(&permit, &own).await }))
-        .await
-        .map_err(Refusal::from)?;
+        .write(move |tx| {
+            Box::pin(async move {
+                for event in &own {
+                    let Some(node) = node else { break };
+                    networks::drift_from_event(tx, &app, &permit, node, event, now).await?;
+                }
+                Ok::<_, Refusal>(tx.events().insert_batch(&permit, &own).await?)
+            })
+        })
+        .await?;
     Ok(Json(Delivered { new, known: kept as u64 - new, refused: refused as u64 }))
 }
 
@@ -79,5 +95,6 @@ fn view(alarm: store::Alarm) -> AlarmView {
         tenant: alarm.tenant,
         resource: alarm.resource,
         evidence: serde_json::from_slice(&alarm.evidence).unwrap_or_default(),
+        open: alarm.state == store::AlarmState::Open,
     }
 }

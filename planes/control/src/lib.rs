@@ -25,6 +25,8 @@ mod identity;
 mod key;
 mod key_ring;
 mod metrics;
+mod networks;
+mod node;
 mod outcome;
 mod placement;
 mod rates;

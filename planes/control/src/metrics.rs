@@ -4,6 +4,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use serve::metrics::Metrics;
+use terms::NodeId;
 
 type ByLabel<const N: usize> = Family<[(&'static str, String); N], Counter>;
 
@@ -17,7 +18,12 @@ pub(crate) struct ControlMetrics {
     pushes: ByLabel<1>,
     events_dropped: Counter,
     walls: Family<[(&'static str, String); 1], Gauge>,
+    network_drift: Family<[(&'static str, String); 2], Gauge>,
+    network_behind: Family<[(&'static str, String); 1], Gauge>,
 }
+
+/// What is shown of a host's drift.
+const DRIFT: [&str; 3] = ["open", "found", "repaired"];
 
 impl ControlMetrics {
     /// Registers everything.
@@ -38,6 +44,16 @@ impl ControlMetrics {
                 "walls",
                 "Whether a wall between zones stands (1) or not (0)",
                 own.walls.clone(),
+            );
+            registry.register(
+                "network_drift",
+                "Differences of a host's networks: open now, found and repaired since its node started",
+                own.network_drift.clone(),
+            );
+            registry.register(
+                "network_behind_ms",
+                "Milliseconds for which a host has not had the networks that it should have",
+                own.network_behind.clone(),
             );
         });
         own
@@ -71,6 +87,23 @@ impl ControlMetrics {
     /// Counts events that were not kept.
     pub(crate) fn dropped(&self, count: u64) {
         self.events_dropped.inc_by(count);
+    }
+
+    /// Says how far a host's networks are from what they should be.
+    pub(crate) fn host_networks(&self, node: NodeId, drift: [u64; 3], behind_ms: i64) {
+        for (what, value) in DRIFT.into_iter().zip(drift) {
+            let labels = [("node", node.to_string()), ("differences", what.to_owned())];
+            self.network_drift.get_or_create(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        self.network_behind.get_or_create(&[("node", node.to_string())]).set(behind_ms);
+    }
+
+    /// Shows nothing more of a host that is gone.
+    pub(crate) fn forget_host(&self, node: NodeId) {
+        for what in DRIFT {
+            self.network_drift.remove(&[("node", node.to_string()), ("differences", what.to_owned())]);
+        }
+        self.network_behind.remove(&[("node", node.to_string())]);
     }
 
     /// Says whether a wall stands.

@@ -2,70 +2,94 @@
 
 use crate::body::Strict;
 use crate::ctx::Ctx;
-use crate::refusal::Answer;
+use crate::networks::{self, Places};
+use crate::node;
+use crate::refusal::{Answer, Refusal};
 use api::placement::{
     HostSearch, PLACE_BYTES_MAX, PLACEMENTS_MAX, PLACES_MAX, Placement, Placements, ReportPlacements,
 };
 use api::{Code, Problem};
 use axum::Json;
 use http::StatusCode;
-use store::{DataPlaneRow, Page, TenantState};
-use terms::{Actor, NodeId};
+use store::{DataPlaneRow, NodeRow, TenantState};
+use terms::Permit;
 
-/// Says what the calling node has to run: every tenant, as there is one host for now.
+/// A node that asks is taken for heard of if the last time is longer ago than this: less than it may be silent for.
+const HEARD_MS: i64 = 5_000;
+
+/// Says what the calling node has to run.
 pub(crate) async fn show(ctx: Ctx) -> Answer<Json<Placements>> {
     let permit = ctx.platform()?;
-    node(&ctx).await?;
-    let mut placements = Vec::new();
-    let mut page = Page::first(store::LIMIT_MAX);
-    loop {
-        let (rows, next) = ctx.app.store.read().await?.tenants().list(&permit, &page).await?;
-        placements.extend(rows.into_iter().map(|tenant| Placement {
-            tenant: tenant.id,
-            name: tenant.name,
-            run: tenant.state == TenantState::Active,
-        }));
-        let Some(after) = next else { break };
-        page.after = Some(after);
-    }
-    if placements.len() > PLACEMENTS_MAX {
-        tracing::error!(
-            tenants = placements.len(),
-            "more tenants than one host holds; the newest are not placed"
-        );
-        placements.truncate(PLACEMENTS_MAX);
-    }
+    let node = node::caller(&ctx).await?;
+    settle(&ctx, &permit, &node).await?;
+    let placed = ctx.app.store.read().await?.placements().on(&permit, node.id).await?;
+    let placements = placed.into_iter().map(|placed| Placement {
+        tenant: placed.tenant.id,
+        name: placed.tenant.name,
+        run: placed.tenant.state == TenantState::Active,
+    });
     Ok(Json(Placements {
-        placements,
+        placements: placements.collect(),
         search_asked_at: ctx.app.host_searches.asked_at(),
-        networks_version: None,
-        probe_asked_at: None,
+        networks_version: networks::version(&ctx.app, node.id, ctx.now).await?,
+        probe_asked_at: networks::probe_asked_at(&ctx.app, &permit, node.id, ctx.now).await?,
     }))
+}
+
+/// Takes note that the node is there, and finds places for those who wait for one.
+async fn settle(ctx: &Ctx, permit: &Permit, node: &NodeRow) -> Answer<()> {
+    let mut reader = ctx.app.store.read().await?;
+    let unplaced = !reader.placements().unplaced(permit).await?.is_empty();
+    let mut nodes = reader.nodes().all(permit).await?;
+    drop(reader);
+    for there in nodes.iter_mut().filter(|there| there.node.id == node.id) {
+        there.node.last_seen = ctx.now;
+    }
+    let worth = networks::is_worth_settling(&nodes, unplaced, ctx.now);
+    if !worth && ctx.now.ms_since(node.last_seen).abs() < HEARD_MS {
+        return Ok(());
+    }
+    let (places, permit, id, now) = (Places::new(&ctx.app, ctx.now)?, permit.clone(), node.id, ctx.now);
+    let moved = ctx
+        .app
+        .store
+        .write(move |tx| {
+            Box::pin(async move {
+                tx.nodes().seen(&permit, id, now).await?;
+                if worth { places.settle(tx).await } else { Ok::<_, Refusal>(Vec::new()) }
+            })
+        })
+        .await?;
+    for tenant in moved {
+        ctx.app.dispatcher.peers().forget(tenant);
+    }
+    Ok(())
 }
 
 /// Takes what the calling node runs.
 pub(crate) async fn report(ctx: Ctx, body: Strict<ReportPlacements>) -> Answer<StatusCode> {
     let permit = ctx.platform()?;
-    let node = node(&ctx).await?;
+    let node = node::caller(&ctx).await?.id;
     let report = body.value;
     if report.running.len() > PLACEMENTS_MAX {
         return Err(Problem::new(Code::BodyTooLarge)
             .detail(format!("at most {PLACEMENTS_MAX} tenants"))
             .into());
     }
-    ctx.app.metrics.wall("own_uids", report.walls.own_uids);
-    ctx.app.metrics.wall("own_networks", report.walls.own_networks);
-    let driver = if report.walls.own_networks { "linux" } else { "loopback" };
-    for running in &report.running {
-        ctx.app.dispatcher.peers().found_at(running.tenant, &running.url);
-    }
+    let walls = report.walls;
+    let driver = if walls.own_networks { "linux" } else { "loopback" };
     let now = ctx.now;
-    ctx.app
+    let found = ctx
+        .app
         .store
         .write(move |tx| {
             Box::pin(async move {
-                tx.workloads().node_seen(&permit, node, now).await?;
-                for running in report.running {
+                let told = report.running.iter().map(|running| running.tenant);
+                let own = node::require_own(tx, &permit, node, told).await?;
+                tx.nodes().seen(&permit, node, now).await?;
+                let mut found = Vec::with_capacity(own.len());
+                for running in report.running.into_iter().filter(|running| own.contains(&running.tenant)) {
+                    found.push((running.tenant, running.url.clone()));
                     let row = DataPlaneRow {
                         tenant: running.tenant,
                         url: running.url,
@@ -76,10 +100,15 @@ pub(crate) async fn report(ctx: Ctx, body: Strict<ReportPlacements>) -> Answer<S
                     };
                     tx.workloads().upsert_data_plane(&permit, &row).await?;
                 }
-                Ok::<_, store::StoreError>(())
+                Ok::<_, Refusal>(found)
             })
         })
         .await?;
+    ctx.app.metrics.wall("own_uids", walls.own_uids);
+    ctx.app.metrics.wall("own_networks", walls.own_networks);
+    for (tenant, url) in found {
+        ctx.app.dispatcher.peers().found_at(tenant, &url);
+    }
     ctx.app.dispatcher.wake();
     Ok(StatusCode::NO_CONTENT)
 }
@@ -87,7 +116,7 @@ pub(crate) async fn report(ctx: Ctx, body: Strict<ReportPlacements>) -> Answer<S
 /// Takes what the calling node found in the logs on its host.
 pub(crate) async fn search(ctx: Ctx, body: Strict<HostSearch>) -> Answer<StatusCode> {
     ctx.platform()?;
-    let node = node(&ctx).await?;
+    let node = node::caller(&ctx).await?.id;
     let search = body.value;
     let fits = |places: &[String]| {
         places.len() <= PLACES_MAX && places.iter().all(|place| place.len() <= PLACE_BYTES_MAX)
@@ -97,13 +126,4 @@ pub(crate) async fn search(ctx: Ctx, body: Strict<HostSearch>) -> Answer<StatusC
     }
     ctx.app.host_searches.answer(node, search);
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// The calling node, if it is still enrolled.
-async fn node(ctx: &Ctx) -> Answer<NodeId> {
-    let Actor::Node(id) = ctx.actor else {
-        return Err(Code::Forbidden.into());
-    };
-    let known = ctx.app.store.read().await?.workloads().node(id).await?;
-    known.map(|_| id).ok_or_else(|| Code::Forbidden.into())
 }

@@ -4,8 +4,8 @@ use crate::app::App;
 use crate::gate::{self, Gate};
 use crate::refusal::Refusal;
 use crate::{
-    assurance, audit, body, data_plane, enrolment, event, execution, health, heartbeat, key, outcome,
-    placement, tenant, usage, workflow,
+    assurance, audit, body, data_plane, enrolment, event, execution, health, heartbeat, key, networks, node,
+    outcome, placement, tenant, usage, workflow,
 };
 use api::Code;
 use api::route::{ROUTES, Route};
@@ -67,6 +67,14 @@ fn operations(name: &str, filter: MethodFilter) -> Option<Routed> {
         "execution_output" => on(filter, execution::output),
         "cancel_execution" => on(filter, execution::cancel),
         "usage" => on(filter, usage::show),
+        "list_networks" => on(filter, networks::list),
+        "list_network_hosts" => on(filter, networks::hosts),
+        "ask_probes" => on(filter, networks::ask_probes),
+        "show_probes" => on(filter, networks::show_probes),
+        "list_nodes" => on(filter, node::list),
+        "drain_node" => on(filter, node::drain),
+        "resume_node" => on(filter, node::resume),
+        "remove_node" => on(filter, node::remove),
         "list_keys" => on(filter, key::list),
         "rotate_keys" => on(filter, key::rotate),
         "list_audit" => on(filter, audit::list),
@@ -97,6 +105,9 @@ fn reports(name: &str, filter: MethodFilter) -> Option<Routed> {
         "placements" => on(filter, placement::show),
         "report_placements" => on(filter, placement::report),
         "report_search" => on(filter, placement::search),
+        "desired_networks" => on(filter, networks::desired),
+        "report_networks" => on(filter, networks::report),
+        "report_probe" => on(filter, networks::report_probe),
         "list_data_planes" => on(filter, data_plane::list),
         _ => return None,
     })

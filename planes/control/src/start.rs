@@ -126,6 +126,8 @@ async fn open(config: Config, domain: TrustDomain, metrics: &Metrics) -> Result<
     let log_signer = log_signer(&store, &App::log_origin(&domain)).await?;
     let control_metrics = ControlMetrics::register(metrics);
     control_metrics.wall("zones", config.zones_enforced);
+    // Until a node says otherwise.
+    control_metrics.wall("networks", false);
     Ok(App {
         rates: Rates::new(&config.rates),
         config,

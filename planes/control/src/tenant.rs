@@ -2,14 +2,15 @@
 
 use crate::body::{Ask, At, Strict};
 use crate::ctx::Ctx;
-use crate::refusal::Answer;
+use crate::networks::{self, Found, Places};
+use crate::refusal::{Answer, Refusal};
 use api::page::{Page, PageQuery};
 use api::tenant::{CreateTenant, SuspendTenant, TenantView};
 use api::{Code, Problem};
 use axum::Json;
 use http::StatusCode;
-use store::{StoreError, Tenant, TenantState};
-use terms::{Permit, TenantId, TenantRef};
+use store::{StoreError, Tenant, TenantState, WriteError};
+use terms::{Name, Permit, TenantId, TenantRef};
 use wire::event::EventKind;
 
 /// Creates a tenant, and the keys that seal its data.
@@ -24,25 +25,38 @@ pub(crate) async fn create(ctx: Ctx, body: Strict<CreateTenant>) -> Answer<(Stat
     };
     let name = tenant.name.clone();
     let kept = insert(&ctx, permit, tenant).await.map_err(|error| match error {
-        StoreError::Conflict(_) => Problem::new(Code::TenantNameTaken).detail(format!("`{name}`")).into(),
-        other => crate::refusal::Refusal::from(other),
+        WriteError::Store(StoreError::Conflict(_)) => taken(&name),
+        WriteError::Store(other) => other.into(),
+        WriteError::Work(refusal) => refusal,
     })?;
     Ok((StatusCode::CREATED, Json(view(kept))))
 }
 
-async fn insert(ctx: &Ctx, permit: Permit, tenant: Tenant) -> Result<Tenant, StoreError> {
+/// Inserts a tenant and places it, if a node is there that takes it. One that no node has room for is refused.
+async fn insert(ctx: &Ctx, permit: Permit, tenant: Tenant) -> Result<Tenant, WriteError<Refusal>> {
     let entry = ctx.deed(format!("tenant/{}", tenant.id), Some(tenant.id));
     let event = ctx.event(EventKind::TenantChanged, entry.resource.clone(), Some(tenant.id));
-    let event = event.map_err(|_| StoreError::Entropy)?;
+    let event = event.map_err(WriteError::Work)?;
+    let places = Places::new(&ctx.app, ctx.now).map_err(WriteError::Work)?;
     let written = ctx.app.store.write(move |tx| {
         Box::pin(async move {
-            tx.tenants().insert(&permit, &tenant).await?;
+            tx.tenants().insert(&permit, &tenant).await.map_err(|error| match error {
+                StoreError::Conflict(_) => taken(&tenant.name),
+                other => other.into(),
+            })?;
+            if let Found::NoRoom(error) = places.place(tx, tenant.id).await? {
+                return Err(networks::no_room(&error));
+            }
             tx.audit(entry);
             tx.event(event);
-            Ok::<_, StoreError>(tenant)
+            Ok::<_, Refusal>(tenant)
         })
     });
-    Ok(written.await?)
+    written.await
+}
+
+fn taken(name: &Name) -> Refusal {
+    Problem::new(Code::TenantNameTaken).detail(format!("`{name}`")).into()
 }
 
 /// Lists tenants.
@@ -91,7 +105,7 @@ async fn move_to(ctx: &Ctx, which: &TenantRef, state: TenantState, reason: &str)
                 tx.tenants().save_state(&permit, next.id, state, now).await?;
                 tx.audit(entry);
                 tx.event(event);
-                Ok::<_, crate::refusal::Refusal>(next)
+                Ok::<_, Refusal>(next)
             })
         })
         .await?;
@@ -106,17 +120,20 @@ pub(crate) async fn delete(ctx: Ctx, At(which): At<TenantRef>) -> Answer<StatusC
     // The deed is the platform's: it has to stay readable after the tenant's keys are gone.
     let entry = ctx.deed(format!("tenant/{}", tenant.id), None);
     let event = ctx.event(EventKind::TenantChanged, entry.resource.clone(), None)?;
+    let places = Places::new(&ctx.app, ctx.now)?;
     ctx.app
         .store
         .write(move |tx| {
             Box::pin(async move {
+                places.leave(tx, tenant.id).await?;
                 tx.tenants().delete(&permit, tenant.id).await?;
                 tx.audit(entry);
                 tx.event(event);
-                Ok::<_, StoreError>(())
+                Ok::<_, Refusal>(())
             })
         })
         .await?;
+    ctx.app.dispatcher.peers().forget(tenant.id);
     Ok(StatusCode::NO_CONTENT)
 }
 

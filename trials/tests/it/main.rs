@@ -16,6 +16,7 @@ mod lifecycle;
 mod networks;
 mod newcomer;
 mod openssl;
+mod placements;
 mod production;
 mod refusals;
 mod search;

@@ -37,6 +37,7 @@ async fn every_route_of_the_contract_but_the_public_ones_asks_for_a_credential()
         let raw = bare_site().await.raw(source).unwrap();
         let there = path.replace("{tenant}", "demo").replace("{workflow}", "orders");
         let there = there.replace("{execution}", "0190a000-0000-7000-8000-000000000000");
+        let there = there.replace("{node}", "0190a000-0000-7000-8000-000000000000");
         for token in [None, Some("Bearer palisade_operator_x"), Some("Basic YTpi")] {
             let request = Request::builder().method(method.to_uppercase().as_str()).uri(&there);
             let request = request.header("content-type", "application/json");

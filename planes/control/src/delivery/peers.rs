@@ -191,6 +191,11 @@ impl Peers {
         }
     }
 
+    /// Forgets where a data plane was: it moves, or is no more.
+    pub(crate) fn forget(&self, tenant: TenantId) {
+        self.known().remove(&tenant);
+    }
+
     async fn peer(&self, app: &App, tenant: TenantId) -> Result<Peer, PeerError> {
         if let Some(peer) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&tenant) {
             return Ok(peer.clone());

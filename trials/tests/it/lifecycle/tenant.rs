@@ -113,6 +113,8 @@ async fn assert_no_list_names_it(home: &Home<'_>) {
         ("/v1/tenants", false),
         ("/v1/data-planes", false),
         ("/v1/alarms", false),
+        ("/v1/networks", false),
+        ("/v1/nodes", false),
         // That it was deleted, and that its processes stopped.
         ("/v1/events", true),
         ("/v1/audit/entries", true),
