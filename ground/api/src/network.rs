@@ -63,7 +63,7 @@ pub struct ReportNetworks {
     pub routes: Vec<RouteOnHost>,
     /// The version that the host has; 0 before the first.
     pub applied: u64,
-    /// Numbers of which the node has proven that no network is left, until a report of them was answered.
+    /// Numbers of which the node has proven that no network is left, or has come to be yet.
     pub gone: Vec<u8>,
     /// What passed for each tenant.
     pub traffic: Vec<TenantTraffic>,

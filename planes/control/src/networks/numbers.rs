@@ -4,6 +4,7 @@ use crate::refusal::{Answer, Refusal};
 use api::network::RouteOnHost;
 use api::{Code, Problem};
 use network::{AllocationError, Holding, HostRoute, NetworkNumber, Numbers, ReleaseError};
+use std::collections::BTreeSet;
 use store::{NumberRow, NumberState, StoreError, Tx};
 use terms::{NodeId, Permit, TenantId, Timestamp};
 
@@ -67,23 +68,25 @@ impl<'a> HostNumbers<'a> {
         }
     }
 
-    /// Takes note that networks are proven gone. One that is in use is not: whoever says so is refused.
-    pub(super) async fn gone(&mut self, tx: &mut Tx, gone: &[u8], now: Timestamp) -> Answer<()> {
-        for number in gone {
-            let malformed = |error: network::NumberError| {
-                Refusal::from(Problem::new(Code::MalformedRequest).detail(error.to_string()))
-            };
-            let number = NetworkNumber::try_from(u32::from(*number)).map_err(malformed)?;
+    /// Takes note that networks are proven gone, of those that a tenant left: the number of one that is yet to come to
+    /// be is in use, and one that the host was last told to have is not gone for good.
+    pub(super) async fn gone(
+        &mut self,
+        tx: &mut Tx,
+        gone: &[u8],
+        wanted: &BTreeSet<u8>,
+        now: Timestamp,
+    ) -> Answer<()> {
+        for number in gone.iter().filter(|number| !wanted.contains(number)) {
+            let number = NetworkNumber::try_from(u32::from(*number)).map_err(Refusal::internal)?;
             let row = self.rows.iter().find(|row| row.number == number.value()).copied();
             match (self.numbers.removed(number, now), row) {
                 (Ok(()), Some(row)) if row.state == NumberState::Leaving => {
                     self.keep(tx, number, row.tenant, NumberState::Resting, now).await?;
                 }
-                // It rests already, or is free: nothing is lost by hearing it again.
-                (Ok(()) | Err(ReleaseError::NothingToRemove(_)), _) => {}
-                (Err(error @ (ReleaseError::InUse(..) | ReleaseError::NoNumber(_))), _) => {
-                    return Err(Problem::new(Code::Forbidden).detail(error.to_string()).into());
-                }
+                // It rests already, is free, or in use: nothing that is said of it changes that.
+                (Ok(()) | Err(ReleaseError::NothingToRemove(_) | ReleaseError::InUse(..)), _) => {}
+                (Err(error @ ReleaseError::NoNumber(_)), _) => return Err(Refusal::internal(error)),
             }
         }
         Ok(())

@@ -11,11 +11,13 @@ use crate::refusal::{Answer, Refusal};
 use api::network::{Driver, ReportNetworks};
 use api::{Code, Problem};
 use http::StatusCode;
+use network::NetworkNumber;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use store::{HostNetworksRow, Tx};
 use terms::{NodeId, Permit, TenantId, Timestamp};
 use wire::event::{EventKind, EventOutcome, SecurityEvent};
+use wire::networks::{HostNetworks, SignedNetworks};
 
 /// A report that is behind the last one by less than this came late; by more, the node's clock was set back.
 const LATE_MAX: u64 = 120_000;
@@ -43,6 +45,9 @@ fn check(report: &ReportNetworks) -> Answer<()> {
     }
     let malformed = |detail: String| Refusal::from(Problem::new(Code::MalformedRequest).detail(detail));
     numbers::routes(&report.routes).map_err(|text| malformed(format!("`{text}` is not a route")))?;
+    for number in &report.gone {
+        NetworkNumber::try_from(u32::from(*number)).map_err(|error| malformed(error.to_string()))?;
+    }
     if report.applied > VERSION_MAX || report.sequence > VERSION_MAX {
         return Err(malformed("`applied` or `sequence` is higher than any that there can be".to_owned()));
     }
@@ -72,7 +77,9 @@ impl Taking {
         }
         let quarantine_ms = self.app.config.networks.quarantine_ms;
         let mut numbers = HostNumbers::load(tx, &self.permit, self.node, quarantine_ms).await?;
-        numbers.gone(tx, &report.gone, self.now).await?;
+        if let Some(wanted) = self.told(tx, report.applied).await? {
+            numbers.gone(tx, &report.gone, &wanted, self.now).await?;
+        }
         numbers.free_rested(tx, quarantine_ms, self.now).await?;
         tx.nodes().seen(&self.permit, self.node, self.now).await?;
         tx.networks().put_host(&self.permit, &self.row(report)?).await?;
@@ -83,6 +90,16 @@ impl Taking {
         drift::from_report(tx, app, permit, node, &report.drift, now).await?;
         drift::of_driver(tx, app, permit, before.as_ref(), report.driver, node, now).await?;
         Ok(())
+    }
+
+    /// The numbers that the host was told to have last, if it has just that: what it says to be gone by an earlier
+    /// document may come to be by the next.
+    async fn told(&self, tx: &mut Tx, applied: u64) -> Answer<Option<BTreeSet<u8>>> {
+        let signed = tx.networks().desired(&self.permit, self.node).await?;
+        let Some(signed) = signed.filter(|signed| applied >= signed.version) else { return Ok(None) };
+        let envelope = SignedNetworks::read(&signed.envelope).map_err(Refusal::internal)?;
+        let networks = HostNetworks::read(envelope.payload()).map_err(Refusal::internal)?;
+        Ok(Some(networks.tenants.iter().map(|tenant| tenant.number).collect()))
     }
 
     /// Gives the tenants that came before the host had networks their numbers.

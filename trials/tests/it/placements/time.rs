@@ -33,13 +33,21 @@ async fn the_156th_tenant_of_the_only_host_is_refused_and_a_number_rests_before_
     fleet.set_clock(left_for)?;
     host.report(host.linux(Place::Here)).await?;
     assert_eq!(fleet.refused("one-more").await?.0, denied(409, "all_networks_resting"));
+    let applied = fleet.desired(&host).await?.version;
+    let gone = |applied| ReportNetworks { gone: vec![number], applied, ..host.linux(Place::Here) };
+    host.report(gone(applied - 1)).await?;
+    assert_eq!(
+        state_of(&fleet, number).await?,
+        Some((NetworkState::Leaving, false)),
+        "by an earlier document"
+    );
 
-    host.report(ReportNetworks { gone: vec![number], ..host.linux(Place::Here) }).await?;
-    host.report(ReportNetworks { gone: vec![number], ..host.linux(Place::Here) }).await?;
+    host.report(gone(applied)).await?;
+    host.report(gone(applied)).await?;
     assert_eq!(state_of(&fleet, number).await?, Some((NetworkState::Resting, false)));
     assert_eq!(fleet.refused("one-more").await?.0, denied(409, "all_networks_resting"));
     fleet.set_clock(left_for + QUARANTINE_S - 60)?;
-    host.report(ReportNetworks { gone: vec![number], ..host.linux(Place::Here) }).await?;
+    host.report(gone(applied)).await?;
     assert_eq!(fleet.refused("one-more").await?.0, denied(409, "all_networks_resting"));
 
     fleet.set_clock(left_for + QUARANTINE_S + 60)?;
