@@ -8,12 +8,14 @@
 //! on from there. No link is switched on before the rules; nothing outside of our own namespaces is touched but
 //! what bears our tag.
 
+mod differences;
 mod dress;
 mod remains;
 mod rules;
 mod step;
 mod wires;
 
+pub use differences::differences;
 pub use remains::remains;
 pub use step::Step;
 

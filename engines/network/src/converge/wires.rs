@@ -62,7 +62,7 @@ impl Wires {
 }
 
 /// Whether both ends are there, ours, and each other's.
-fn is_whole(desired: &Desired, found: &Found, pair: &Pair) -> bool {
+pub(super) fn is_whole(desired: &Desired, found: &Found, pair: &Pair) -> bool {
     let tag = tag(desired, pair.outer.0);
     let stands = pair.outer.0 == Namespace::Host
         || matches!(found.names.get(&pair.outer.0), Some(Named::Ours(own)) if *own == tag);

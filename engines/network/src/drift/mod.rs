@@ -66,6 +66,8 @@ pub enum DriftKind {
     ChangedBack,
     /// A namespace that is not there.
     NamespaceMissing,
+    /// A namespace of ours that nothing asked for.
+    NamespaceForeign,
     /// A namespace whose firewall was not read.
     FirewallMissing,
     /// A firewall that could not be read.
@@ -98,6 +100,8 @@ pub enum DriftKind {
     Counter,
     /// A link that is not there, is foreign, down, or of another kind.
     Link,
+    /// Two links that are not each other's ends.
+    Wire,
     /// An address that is not there, or is foreign.
     Address,
     /// A route that is not there, or is foreign.
@@ -179,6 +183,7 @@ impl DriftKind {
             Self::KeeperEnded => "keeper_ended",
             Self::ChangedBack => "changed_back",
             Self::NamespaceMissing => "namespace_missing",
+            Self::NamespaceForeign => "namespace_foreign",
             Self::FirewallMissing => "firewall_missing",
             Self::FirewallUnreadable => "firewall_unreadable",
             Self::TableMissing => "table_missing",
@@ -195,6 +200,7 @@ impl DriftKind {
             Self::ElementChanged => "element_changed",
             Self::Counter => "counter",
             Self::Link => "link",
+            Self::Wire => "wire",
             Self::Address => "address",
             Self::Route => "route",
             Self::RoutePolicy => "route_policy",

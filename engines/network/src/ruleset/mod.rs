@@ -1,7 +1,8 @@
 //! The table `inet palisade`: as data, as text for nftables, and as the change from one to the next.
 //!
-//! The router has a second one, `inet palisade_floor`, which nobody owns. When the process that owns the first ends,
-//! the kernel drops the first before the links go: in between, the floor drops what the first has not marked.
+//! Beneath it lies a second one, `inet palisade_floor`, which nobody owns. When the process that owns the first ends,
+//! the kernel drops the first before the router's links go: in between, the router's floor drops what the first has
+//! not marked. The host's floor stays for as long as the host forwards for us.
 //!
 //! The rules are the same on every host and for any number of tenants; all that differs stands in sets and maps.
 //! So a packet costs the same for 1 tenant and for 155, and a change is a change of elements.

@@ -1,11 +1,13 @@
 //! The engine, from outside: numbers, states, rules, drift, probes and exports.
 #![cfg(test)]
 
+mod converge;
 mod desired;
 mod drift;
 mod export;
 mod goldens;
 mod host_rules;
+mod kernel;
 mod numbers;
 mod rules;
 mod schema;

@@ -8,10 +8,8 @@ use super::{NetworksError, Settings, reading};
 use host::network::keeper::{self, Keeper, KeeperError};
 use host::network::{Claim, Namespace};
 use host::process::{Output, Spawn};
-use network::converge::{Found, Plan, Step, plan};
-use network::{
-    Desired, Drift, DriftKind, Namespace as Place, NetworkNumber, Topology, drift, ruleset, topology,
-};
+use network::converge::{Found, Plan, Step, differences, plan};
+use network::{Desired, Drift, DriftKind, Namespace as Place, NetworkNumber, Topology, ruleset, topology};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -196,7 +194,7 @@ impl Site {
             eyes.mark(*place, topology, now, &self.host, &self.keeper).await?;
             reading::again(*place, topology, &self.host, &self.keeper, found).await?;
         }
-        let mut drifts = drift(desired, &found.actual);
+        let mut drifts = differences(desired, found);
         if somebody && !drifts.iter().any(|drift| drift.namespace == Place::Router) {
             let what = "somebody changed the firewall, and changed it back";
             drifts.push(Drift::happened(DriftKind::ChangedBack, Place::Router, what));
@@ -245,7 +243,7 @@ impl Standing {
 
     /// Where what was last seen differs.
     pub(super) fn drift(&self) -> Vec<Drift> {
-        drift(&self.desired, &self.found.actual)
+        differences(&self.desired, &self.found)
     }
 }
 
