@@ -121,6 +121,7 @@ impl Warden {
         self.status.send_modify(|status| status.facts = facts);
         let version = wanted.version;
         self.wanted = Some(wanted);
+        let before = self.standing.as_ref().map(Standing::places).unwrap_or_default();
         match &mut self.standing {
             Some(standing) => {
                 // Whoever is suspended is cut off at once. If that fails, the way below does it.
@@ -129,7 +130,7 @@ impl Warden {
             }
             None => self.standing = Some(Standing::of(desired)),
         }
-        let created = self.converge().await?;
+        let created = &self.converge().await? & &before;
         self.status.send_modify(|status| status.applied = version);
         let left = self.standing.as_ref().map(Standing::drift).unwrap_or_default();
         self.again_at = (!left.is_empty()).then(|| Instant::now() + AGAIN);

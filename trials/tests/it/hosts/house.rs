@@ -2,7 +2,9 @@
 //! sees, and that end with the trial's process, however that ends.
 
 use host::network::probe::{Listener, Protocol};
-use host::network::{Inside, LinkName, Mac, Namespace, NamespaceName, NewRoute, Stack, Tag, VethEnd};
+use host::network::{
+    Inside, LinkName, Mac, Namespace, NamespaceName, NewRoute, Nft, Stack, Tag, VethEnd, sysctl,
+};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
@@ -111,6 +113,16 @@ pub(super) fn on_stack<T: Send>(namespace: &Namespace, work: impl FnOnce(&mut St
     inside(namespace, |inside| work(&mut Stack::open(inside).unwrap()))
 }
 
+/// Runs a text of nftables in a namespace, as another root would.
+pub(super) fn nft(namespace: &Namespace, text: &str) {
+    inside(namespace, |inside| Nft::open(inside).unwrap().run(text).unwrap());
+}
+
+/// Writes a setting of a namespace.
+pub(super) fn set(namespace: &Namespace, path: &str, value: &str) {
+    inside(namespace, |inside| sysctl::write(inside, &path.parse().unwrap(), value).unwrap());
+}
+
 /// A name of a link.
 pub(super) fn link(name: &str) -> LinkName {
     name.parse().unwrap()
@@ -121,7 +133,8 @@ pub(super) fn name(name: &str) -> NamespaceName {
     name.parse().unwrap()
 }
 
-fn tag() -> Tag {
+/// What marks everything of a trial.
+pub(super) fn tag() -> Tag {
     "palisade restricted=true tenant=trial".parse().unwrap()
 }
 
