@@ -5,16 +5,13 @@
 //! names the host. Redirects are answers like any other. The operator may make exceptions for single hosts,
 //! with the loopback driver only.
 
-mod address;
-
-pub use address::is_public;
-
 use crate::journal::record::CallUsage;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use ipnet::IpNet;
+use names::is_public;
 use serde::{Deserialize, Serialize};
 use serve::client::AddressRule;
 use serve::tls::{self, Roots, TlsError};

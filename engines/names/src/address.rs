@@ -5,7 +5,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// IPv4 that is not the public internet (IANA special-purpose registry, RFC 6890 and its updates).
-const REFUSED_V4: [([u8; 4], u8); 17] = [
+const REFUSED_V4: [([u8; 4], u8); 18] = [
     ([0, 0, 0, 0], 8),        // "this network", unspecified
     ([10, 0, 0, 0], 8),       // private; every tenant network is here too
     ([100, 64, 0, 0], 10),    // carrier-grade NAT; cloud metadata of some vendors
@@ -19,6 +19,7 @@ const REFUSED_V4: [([u8; 4], u8); 17] = [
     ([192, 52, 193, 0], 24),  // AMT
     ([192, 88, 99, 0], 24),   // 6to4 relays
     ([192, 168, 0, 0], 16),   // private
+    ([192, 175, 48, 0], 24),  // AS112, direct delegation
     ([198, 18, 0, 0], 15),    // benchmarking
     ([198, 51, 100, 0], 24),  // documentation
     ([203, 0, 113, 0], 24),   // documentation
@@ -97,6 +98,7 @@ mod tests {
             "192.0.2.1",
             "192.88.99.1",
             "192.168.1.1",
+            "192.175.48.6",
             "198.18.0.1",
             "198.19.255.255",
             "198.51.100.1",
