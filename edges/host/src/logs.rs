@@ -7,9 +7,19 @@ use tracing_subscriber::filter::Directive;
 pub const LEVEL_VARIABLE: &str = "PALISADE_LOG";
 
 /// Libraries held at `warn` whatever the level: `sqlx` writes the database key at `debug`, and the others
-/// write headers, which carry tokens.
-const QUIET: [&str; 6] =
-    ["sqlx=warn", "hyper=warn", "hyper_util=warn", "h2=warn", "rustls=warn", "tower=warn"];
+/// write headers, which carry tokens. `hickory` is silent: it writes the names that tenants' workflows call, at
+/// `error` too, and returns whatever it says there.
+const QUIET: [&str; 9] = [
+    "sqlx=warn",
+    "hyper=warn",
+    "hyper_util=warn",
+    "h2=warn",
+    "rustls=warn",
+    "tower=warn",
+    "hickory_net=off",
+    "hickory_proto=off",
+    "hickory_resolver=off",
+];
 
 /// How a line of the log looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,10 +73,11 @@ mod tests {
 
     #[test]
     fn libraries_that_log_secrets_stay_quiet_at_any_level() {
-        for level in ["trace", "sqlx=trace,info", "hyper=debug"] {
+        for level in ["trace", "sqlx=trace,info", "hyper=debug", "hickory_resolver=debug"] {
             let filter = filter(level).unwrap().to_string();
             assert!(filter.contains("sqlx=warn") && !filter.contains("sqlx=trace"), "{filter}");
             assert!(filter.contains("hyper=warn") && !filter.contains("hyper=debug"), "{filter}");
+            assert!(filter.contains("hickory_resolver=off"), "{filter}");
         }
     }
 

@@ -120,6 +120,7 @@ mod tests {
             Action::ReportPlacement,
             Action::ReadDesiredNetwork,
             Action::ReportNetwork,
+            Action::ResolveName,
         ];
         let operator = Actor::Operator(OperatorId::from_bytes([4; 16]));
         for action in Action::ALL {

@@ -88,7 +88,7 @@ const fn row(action: Action) -> Row {
         Action::Enrol => Row { enrolling: Reach::Everywhere, ..NOBODY },
 
         Action::SendHeartbeat => Row { sidecar: Reach::OwnTenant, ..NOBODY },
-        Action::SendOutcome => Row { data_plane: Reach::OwnTenant, ..NOBODY },
+        Action::SendOutcome | Action::ResolveName => Row { data_plane: Reach::OwnTenant, ..NOBODY },
         Action::SendEvent => Row { system: Reach::Everywhere, ..WORKLOADS },
         Action::RenewCertificate => WORKLOADS,
         Action::ReadPlacement

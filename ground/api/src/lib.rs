@@ -11,6 +11,7 @@ pub mod event;
 pub mod execution;
 pub mod heartbeat;
 pub mod key;
+pub mod names;
 pub mod network;
 pub mod node;
 pub mod openapi;

@@ -2,8 +2,8 @@
 
 use crate::problem::{Code, MEDIA_TYPE, Problem};
 use crate::route::{Auth, ROUTES, Route, SchemaOf};
-use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
+use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 /// Writes the document. The same release always writes the same text.
@@ -56,12 +56,12 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         operation.insert("parameters".into(), Value::Array(parameters));
     }
     if let Some(body) = route.body {
-        let content = json!({ "application/json": { "schema": body(generator) } });
+        let content = content(body(generator));
         operation.insert("requestBody".into(), json!({ "required": true, "content": content }));
     }
     let mut success = json!({ "description": route.summary });
     if let (Some(answer), Value::Object(success)) = (route.answer, &mut success) {
-        success.insert("content".into(), json!({ "application/json": { "schema": answer(generator) } }));
+        success.insert("content".into(), content(answer(generator)));
     }
     let problem = json!({
         "description": "A problem (RFC 9457).",
@@ -70,6 +70,12 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     operation.insert("responses".into(), json!({ route.status.to_string(): success, "default": problem }));
     operation.insert("security".into(), security(route.auth));
     Value::Object(operation)
+}
+
+/// A body: JSON, unless its schema names another media type.
+fn content(schema: Schema) -> Value {
+    let media_type = schema.get("contentMediaType").and_then(Value::as_str).unwrap_or("application/json");
+    json!({ media_type: { "schema": schema } })
 }
 
 fn security(auth: Auth) -> Value {

@@ -96,7 +96,9 @@ codes! {
     MalformedRequest = "malformed_request", 400, "The request could not be read",
         "See /v1/openapi.json for the expected shape.";
     UnsupportedMediaType = "unsupported_media_type", 415, "The body has another media type than expected",
-        "Send application/json.";
+        "Send the one that /v1/openapi.json names for the route.";
+    NotAcceptable = "not_acceptable", 406, "The caller accepts no media type that this route answers with",
+        "See /v1/openapi.json, and name its media type in Accept, or leave Accept out.";
     RequestTooSlow = "request_too_slow", 408, "The request's body came too slowly",
         "Send it again over a better line, or in smaller pieces.";
     BodyTooLarge = "body_too_large", 413, "The body is larger than allowed",

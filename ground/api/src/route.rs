@@ -12,6 +12,7 @@ use crate::execution::{
 };
 use crate::heartbeat::{DeliverHeartbeats, HeartbeatReceipts, HeartbeatView, SidecarView};
 use crate::key::Keys;
+use crate::names::{DnsMessage, DnsQuery};
 use crate::network::{HostView, NetworkView, ProbeView, ReportNetworks, ReportProbe};
 use crate::node::NodeView;
 use crate::page::{Page, PageQuery};
@@ -139,6 +140,8 @@ routes! {
     report_search: post "/v1/placements/search", permit(Action::ReportPlacement), NONE, some::<HostSearch>() => 204 NONE, "Reports what the calling node found when it searched its host for secrets in logs.";
     list_data_planes: get "/v1/data-planes", permit(Action::ReadTenant), some::<PageQuery>(), NONE => 200 some::<Page<DataPlaneView>>(), "Lists data planes.";
 
+    ask_name: get "/dns-query", permit(Action::ResolveName), some::<DnsQuery>(), NONE => 200 some::<DnsMessage>(), "Answers a data plane's DNS query (RFC 8484).";
+    resolve_name: post "/dns-query", permit(Action::ResolveName), NONE, some::<DnsMessage>() => 200 some::<DnsMessage>(), "Answers a data plane's DNS query (RFC 8484), which is the body.";
     desired_networks: get "/v1/networks/desired", permit(Action::ReadDesiredNetwork), NONE, NONE => 200 some::<Envelope>(), "Gives the signed networks that the calling node's host has to have.";
     report_networks: post "/v1/networks/report", permit(Action::ReportNetwork), NONE, some::<ReportNetworks>() => 204 NONE, "Reports the networks of the calling node's host.";
     report_probe: post "/v1/networks/probe-report", permit(Action::ReportNetwork), NONE, some::<ReportProbe>() => 204 NONE, "Reports what the calling node found when it probed its networks.";

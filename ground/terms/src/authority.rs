@@ -119,6 +119,8 @@ actions! {
     ReadNode = "node.read",
     /// Drain a node, take it back, or remove it.
     DrainNode = "node.drain",
+    /// Find out what a name stands for.
+    ResolveName = "name.resolve",
     /// List signing keys.
     ReadKey = "key.read",
     /// Rotate signing keys.

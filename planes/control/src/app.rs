@@ -8,6 +8,7 @@ use crate::host_search::HostSearches;
 use crate::identity::PlatformIdentity;
 use crate::key_ring::Signers;
 use crate::metrics::ControlMetrics;
+use crate::names::Names;
 use crate::rates::Rates;
 use crate::refusal::Answer;
 use crate::sampler::Sampler;
@@ -34,6 +35,7 @@ pub(crate) struct App {
     pub(crate) sampler: Sampler,
     pub(crate) metrics: ControlMetrics,
     pub(crate) host_searches: HostSearches,
+    pub(crate) names: Names,
     /// One run of control checks at a time.
     pub(crate) probing: tokio::sync::Mutex<()>,
 }

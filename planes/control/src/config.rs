@@ -1,6 +1,7 @@
 //! The control plane's configuration file.
 
 use crate::networks;
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -64,6 +65,9 @@ pub struct Config {
     /// Rotation of plan-signing keys.
     #[serde(default)]
     pub keys: Keys,
+    /// Who is asked what names stand for, on behalf of data planes; absent: this host's own name servers, over TCP.
+    #[serde(default)]
+    pub names: Option<Names>,
     /// Tenant networks.
     #[serde(default)]
     pub networks: Networks,
@@ -112,11 +116,13 @@ pub struct Rates {
     pub per_address: u32,
     /// Each address, for credentials that are refused.
     pub refused_credentials: u32,
+    /// Each tenant's data plane, for names.
+    pub names: u32,
 }
 
 impl Default for Rates {
     fn default() -> Self {
-        Self { per_caller: 5_000, per_address: 200, refused_credentials: 20 }
+        Self { per_caller: 5_000, per_address: 200, refused_credentials: 20, names: 100 }
     }
 }
 
@@ -135,6 +141,39 @@ pub struct Keys {
 impl Default for Keys {
     fn default() -> Self {
         Self { max_age_days: 30, publish_s: 300, retire_s: 4_200 }
+    }
+}
+
+/// Name servers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Names {
+    /// Where they are, such as `9.9.9.9:53`. They are asked over TCP, never UDP.
+    pub upstreams: Vec<SocketAddr>,
+    /// The name that each of them proves over TLS (RFC 7858); absent: they are asked in the clear.
+    #[serde(default)]
+    pub tls_name: Option<String>,
+}
+
+impl Names {
+    /// The most name servers: more than are ever asked for one name.
+    const UPSTREAMS_MAX: usize = 8;
+
+    /// The name that the servers prove.
+    pub(crate) fn server_name(&self) -> Result<Option<ServerName<'static>>, ConfigFault> {
+        let fault = |_| ConfigFault::NameServers("`names.tls_name` is not a DNS name");
+        self.tls_name.clone().map(|name| ServerName::try_from(name).map_err(fault)).transpose()
+    }
+
+    fn check(&self) -> Result<(), ConfigFault> {
+        self.server_name()?;
+        let is_count = (1..=Self::UPSTREAMS_MAX).contains(&self.upstreams.len());
+        if is_count && self.upstreams.iter().all(|upstream| upstream.port() != 0) {
+            return Ok(());
+        }
+        Err(ConfigFault::NameServers(
+            "`names.upstreams` needs 1 to 8 addresses with their ports, such as 9.9.9.9:53",
+        ))
     }
 }
 
@@ -170,6 +209,9 @@ pub enum ConfigFault {
     /// Not a digest.
     #[error("`operator_token_sha256` holds something that is not 64 lowercase hex digits")]
     OperatorDigest,
+    /// Name servers that cannot be asked.
+    #[error("{0}")]
+    NameServers(&'static str),
     /// An address that no other host can reach.
     #[error("`networks.addresses`: no other host reaches the control plane at `{0}`")]
     Address(Ipv4Addr),
@@ -206,9 +248,10 @@ impl Config {
             return out_of("keys.retire_s", "at least 300, a token's lifetime");
         }
         let rates = self.rates;
-        if [rates.per_caller, rates.per_address, rates.refused_credentials].contains(&0) {
+        if [rates.per_caller, rates.per_address, rates.refused_credentials, rates.names].contains(&0) {
             return out_of("rates.*", "at least 1");
         }
+        self.names.as_ref().map_or(Ok(()), Names::check)?;
         let l = self.limits;
         if [l.wall_time_ms, l.steps, l.memory_bytes, l.output_bytes, l.http_calls].contains(&0) {
             return out_of("limits.*", "at least 1");
@@ -313,6 +356,7 @@ mod tests {
             limits: LIMITS,
             rates: Rates::default(),
             keys: Keys::default(),
+            names: None,
             networks: Networks::default(),
         }
     }
@@ -346,6 +390,27 @@ mod tests {
         );
         let bad = Config { operator_token_sha256: vec!["palisade_operator_x".into()], ..sample() };
         assert_eq!(bad.check(), Err(ConfigFault::OperatorDigest));
+    }
+
+    #[test]
+    fn name_servers_that_cannot_be_asked_are_refused() {
+        let with = |upstreams: &[&str], tls_name: Option<&str>| {
+            let upstreams = upstreams.iter().map(|upstream| upstream.parse().unwrap()).collect();
+            let names = Names { upstreams, tls_name: tls_name.map(ToOwned::to_owned) };
+            Config { names: Some(names), ..sample() }.check()
+        };
+        assert_eq!(with(&["192.0.2.53:53"], None), Ok(()));
+        assert_eq!(with(&["192.0.2.53:853", "[2001:db8::53]:853"], Some("dns.example")), Ok(()));
+        let nine = ["192.0.2.53:53"; 9];
+        for (upstreams, tls_name) in [
+            (&[][..], None),
+            (&["192.0.2.53:0"], None),
+            (&nine, None),
+            (&["192.0.2.53:853"], Some("not a name")),
+        ] {
+            let refused = with(upstreams, tls_name);
+            assert!(matches!(refused, Err(ConfigFault::NameServers(_))), "{upstreams:?} {tls_name:?}");
+        }
     }
 
     #[test]

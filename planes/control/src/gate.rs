@@ -62,7 +62,7 @@ impl Gate {
                     .map_err(|unknown| self.unknown(unknown, address, now))?
             }
         };
-        self.app.rates.caller(actor, address, now).map_err(|wait| self.too_fast(wait, address))?;
+        self.app.rates.caller(actor, action, address, now).map_err(|wait| self.too_fast(wait, address))?;
         Ok(Some(Ctx { app: Arc::clone(&self.app), actor, action, address, now }))
     }
 

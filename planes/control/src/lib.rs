@@ -25,6 +25,7 @@ mod identity;
 mod key;
 mod key_ring;
 mod metrics;
+mod names;
 mod networks;
 mod node;
 mod outcome;

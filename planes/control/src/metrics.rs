@@ -17,6 +17,9 @@ pub(crate) struct ControlMetrics {
     outcomes: ByLabel<1>,
     pushes: ByLabel<1>,
     events_dropped: Counter,
+    names: ByLabel<1>,
+    names_unanswered: ByLabel<1>,
+    addresses_not_public: Counter,
     walls: Family<[(&'static str, String); 1], Gauge>,
     network_drift: Family<[(&'static str, String); 2], Gauge>,
     network_behind: Family<[(&'static str, String); 1], Gauge>,
@@ -39,6 +42,21 @@ impl ControlMetrics {
                 "events_dropped",
                 "Security events that were not kept",
                 own.events_dropped.clone(),
+            );
+            registry.register(
+                "names",
+                "Names that data planes asked for, by what came of it",
+                own.names.clone(),
+            );
+            registry.register(
+                "names_unanswered",
+                "Names that no server answered for, by reason",
+                own.names_unanswered.clone(),
+            );
+            registry.register(
+                "addresses_not_public",
+                "Addresses left out of answers because they are not public",
+                own.addresses_not_public.clone(),
             );
             registry.register(
                 "walls",
@@ -87,6 +105,21 @@ impl ControlMetrics {
     /// Counts events that were not kept.
     pub(crate) fn dropped(&self, count: u64) {
         self.events_dropped.inc_by(count);
+    }
+
+    /// Counts a name that was asked for.
+    pub(crate) fn name(&self, outcome: &str) {
+        self.names.get_or_create(&[("outcome", outcome.to_owned())]).inc();
+    }
+
+    /// Counts a name that no server answered for.
+    pub(crate) fn name_unanswered(&self, reason: &str) {
+        self.names_unanswered.get_or_create(&[("reason", reason.to_owned())]).inc();
+    }
+
+    /// Counts addresses that were left out of an answer.
+    pub(crate) fn addresses_not_public(&self, count: u64) {
+        self.addresses_not_public.inc_by(count);
     }
 
     /// Says how far a host's networks are from what they should be.

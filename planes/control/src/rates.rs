@@ -3,7 +3,7 @@
 use crate::config::Rates as Config;
 use serve::rate::{RateLimiter, RetryAfterMs};
 use std::net::IpAddr;
-use terms::{Actor, Timestamp};
+use terms::{Action, Actor, Timestamp};
 
 /// Most addresses or callers that are told apart; beyond, the oldest are forgotten and counted.
 const KEYS_MAX: usize = 65_536;
@@ -14,6 +14,7 @@ pub(crate) struct Rates {
     refused: RateLimiter<IpAddr>,
     callers: RateLimiter<Actor>,
     enrolling: RateLimiter<IpAddr>,
+    names: RateLimiter<Actor>,
 }
 
 impl Rates {
@@ -27,6 +28,10 @@ impl Rates {
             refused: make(bucket(config.refused_credentials)),
             callers: RateLimiter::new(rate, burst, keys),
             enrolling: make(bucket(config.refused_credentials)),
+            names: {
+                let (rate, burst, keys) = bucket(config.names);
+                RateLimiter::new(rate, burst, keys)
+            },
         }
     }
 
@@ -40,10 +45,17 @@ impl Rates {
         self.refused.check(&address, now)
     }
 
-    /// A request of a known caller; those who enrol are told apart by address.
-    pub(crate) fn caller(&self, actor: Actor, address: IpAddr, now: Timestamp) -> Result<(), RetryAfterMs> {
+    /// A request of a known caller; those who enrol are told apart by address, and names have buckets of their own.
+    pub(crate) fn caller(
+        &self,
+        actor: Actor,
+        action: Action,
+        address: IpAddr,
+        now: Timestamp,
+    ) -> Result<(), RetryAfterMs> {
         match actor {
             Actor::Enrolling => self.enrolling.check(&address, now),
+            Actor::DataPlane(_) if action == Action::ResolveName => self.names.check(&actor, now),
             Actor::Operator(_)
             | Actor::DataPlane(_)
             | Actor::Sidecar(..)

@@ -4,8 +4,8 @@ use crate::app::App;
 use crate::gate::{self, Gate};
 use crate::refusal::Refusal;
 use crate::{
-    assurance, audit, body, data_plane, enrolment, event, execution, health, heartbeat, key, networks, node,
-    outcome, placement, tenant, usage, workflow,
+    assurance, audit, body, data_plane, enrolment, event, execution, health, heartbeat, key, names, networks,
+    node, outcome, placement, tenant, usage, workflow,
 };
 use api::Code;
 use api::route::{ROUTES, Route};
@@ -105,6 +105,8 @@ fn reports(name: &str, filter: MethodFilter) -> Option<Routed> {
         "placements" => on(filter, placement::show),
         "report_placements" => on(filter, placement::report),
         "report_search" => on(filter, placement::search),
+        "ask_name" => on(filter, names::ask),
+        "resolve_name" => on(filter, names::resolve),
         "desired_networks" => on(filter, networks::desired),
         "report_networks" => on(filter, networks::report),
         "report_probe" => on(filter, networks::report_probe),

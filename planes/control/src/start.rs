@@ -9,6 +9,7 @@ use crate::host_search::HostSearches;
 use crate::identity::{IdentityError, PlatformIdentity};
 use crate::key_ring::{RingError, Signers};
 use crate::metrics::ControlMetrics;
+use crate::names::Names;
 use crate::rates::Rates;
 use crate::sampler::Sampler;
 use crate::workflow_cache::WorkflowCache;
@@ -65,6 +66,9 @@ pub enum StartError {
     /// An address is taken or not allowed.
     #[error("{0}")]
     Bind(#[from] serve::listener::BindError),
+    /// The configured name servers cannot be used.
+    #[error("`[names]`: {0}")]
+    Names(#[from] resolve::ResolverError),
     /// The kernel gives no entropy.
     #[error("{0}")]
     Entropy(#[from] host::entropy::EntropyError),
@@ -130,6 +134,7 @@ async fn open(config: Config, domain: TrustDomain, metrics: &Metrics) -> Result<
     control_metrics.wall("networks", false);
     Ok(App {
         rates: Rates::new(&config.rates),
+        names: Names::open(config.names.as_ref())?,
         config,
         domain,
         clock,
