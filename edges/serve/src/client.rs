@@ -2,7 +2,7 @@
 
 mod connector;
 
-pub use connector::AddressRule;
+pub use connector::{AddressRule, LookUp, NoAddress};
 
 use crate::tls::certificate_alert;
 use bytes::Bytes;
@@ -69,6 +69,9 @@ pub enum ClientError {
         /// Its address.
         addr: SocketAddr,
     },
+    /// The name may not be called, whatever it stands for.
+    #[error("`{0}` may not be called")]
+    NameRefused(String),
     /// Connecting took too long.
     #[error("`{0}` did not accept a connection in time")]
     ConnectTimeout(String),
@@ -110,6 +113,7 @@ impl ClientError {
             Self::NotHttps(_)
             | Self::Unreachable { .. }
             | Self::AddressRefused { .. }
+            | Self::NameRefused(_)
             | Self::ConnectTimeout(_)
             | Self::NoTls13(_)
             | Self::NotTls(_)
@@ -168,6 +172,20 @@ impl Client {
     #[must_use]
     pub fn with_address_rule(tls: Arc<ClientConfig>, options: ClientOptions, rule: AddressRule) -> Self {
         Self::with_connector(Connector::new(tls, options.connect_timeout_ms, Way::Ruled(rule)), options)
+    }
+
+    /// As [`Client::with_address_rule`], where `look_up` says what names stand for, and the system is not asked.
+    #[must_use]
+    pub fn with_names(
+        tls: Arc<ClientConfig>,
+        options: ClientOptions,
+        look_up: LookUp,
+        rule: AddressRule,
+    ) -> Self {
+        Self::with_connector(
+            Connector::new(tls, options.connect_timeout_ms, Way::Asked(look_up, rule)),
+            options,
+        )
     }
 
     /// A client whose every connection goes to `addr`, whatever its URLs' hosts stand for: they are not

@@ -3,15 +3,20 @@
 //! The checks, in their order: the URL is https; the plan lists the host; the port is 443; the name is resolved
 //! once; *every* address that it stands for is public; the connection goes to one of those; the certificate
 //! names the host. Redirects are answers like any other. The operator may make exceptions for single hosts,
-//! with the loopback driver only.
+//! with the loopback driver only. In a network of its own, a data plane has the control plane resolve names; the
+//! checks are the same, whoever says what a name stands for.
+
+mod names;
+
+pub use self::names::Names;
 
 use crate::journal::record::CallUsage;
+use ::names::is_public;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use ipnet::IpNet;
-use names::is_public;
 use serde::{Deserialize, Serialize};
 use serve::client::AddressRule;
 use serve::tls::{self, Roots, TlsError};
@@ -23,14 +28,14 @@ use terms::{Digest, ExecutionId, HostPattern};
 use url::Url;
 use workflow::{HttpCall, HttpFailure, HttpReply};
 
-/// Connections that are kept open to one host.
-const POOL_PER_HOST: usize = 4;
-
-/// For name, connection and handshake: a host that takes longer is down.
-const CONNECT_TIMEOUT_MS: u64 = 10_000;
-
-/// Longer than any call may take: the call's own time ends it first.
-const REQUEST_TIMEOUT_MS: u64 = 120_000;
+/// What every client of the way out allows.
+const OPTIONS: ClientOptions = ClientOptions {
+    // For name, connection and handshake: a host that takes longer is down.
+    connect_timeout_ms: 10_000,
+    // Longer than any call may take: the call's own time ends it first.
+    request_timeout_ms: 120_000,
+    pool_per_host: 4,
+};
 
 /// The most bytes of an answer: above it a workflow is the wrong tool.
 pub const ANSWER_MAX: usize = 8 * 1024 * 1024;
@@ -148,7 +153,7 @@ impl From<&ClientError> for Failure {
         match error {
             ClientError::NotHttps(_) => Self::Invalid,
             ClientError::Unreachable { .. } => Self::Connect,
-            ClientError::AddressRefused { .. } => Self::AddressDenied,
+            ClientError::AddressRefused { .. } | ClientError::NameRefused(_) => Self::AddressDenied,
             ClientError::ConnectTimeout(_) | ClientError::Timeout => Self::Timeout,
             ClientError::NoTls13(_) => Self::NoTls13,
             ClientError::NotTls(_) | ClientError::Untrusted { .. } | ClientError::Handshake { .. } => {
@@ -175,8 +180,8 @@ impl Egress {
     /// # Errors
     /// When the library refuses roots.
     pub fn new(exceptions: Vec<Exception>) -> Result<Self, TlsError> {
-        let public =
-            client(&Roots::native(), Arc::new(|_host, addr| addr.port() == 443 && is_public(addr.ip())))?;
+        let tls = tls::client_config(&Roots::native(), None)?;
+        let public = Client::with_address_rule(tls, OPTIONS, public_https());
         let all: Arc<[Exception]> = exceptions.into();
         let with_client = |exception: &Exception| {
             let roots = exception.roots.clone().unwrap_or_else(Roots::native);
@@ -185,10 +190,21 @@ impl Egress {
             let rule = Arc::new(move |host: &str, addr: SocketAddr| {
                 all.iter().any(|one| one.covers(host, addr.port()) && one.cidr.contains(&addr.ip()))
             });
-            Ok((exception.clone(), client(&roots, rule)?))
+            let tls = tls::client_config(&roots, None)?;
+            Ok((exception.clone(), Client::with_address_rule(tls, OPTIONS, rule)))
         };
         let exceptions = all.iter().map(with_client).collect::<Result<_, TlsError>>()?;
         Ok(Self { public, exceptions })
+    }
+
+    /// The way out of a network of its own, where `names` says what hosts stand for.
+    ///
+    /// # Errors
+    /// When the library refuses roots.
+    pub fn with_names(names: Names) -> Result<Self, TlsError> {
+        let tls = tls::client_config(&Roots::native(), None)?;
+        let public = Client::with_names(tls, OPTIONS, names.into_look_up(), public_https());
+        Ok(Self { public, exceptions: Vec::new() })
     }
 
     /// Makes a call within its time. Whatever comes of it, the usage says what left and what came.
@@ -235,13 +251,9 @@ impl Egress {
     }
 }
 
-fn client(roots: &Roots, rule: AddressRule) -> Result<Client, TlsError> {
-    let options = ClientOptions {
-        connect_timeout_ms: CONNECT_TIMEOUT_MS,
-        request_timeout_ms: REQUEST_TIMEOUT_MS,
-        pool_per_host: POOL_PER_HOST,
-    };
-    Ok(Client::with_address_rule(tls::client_config(roots, None)?, options, rule))
+/// Public addresses, at the one port that leads out.
+fn public_https() -> AddressRule {
+    Arc::new(|_host, addr| addr.port() == 443 && is_public(addr.ip()))
 }
 
 /// The key by which a server knows a call again. It tells nothing of the execution.

@@ -2,9 +2,9 @@
 //!
 //! The journal comes before the identity: a data plane that has an identity but no journal has lost one.
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Driver};
 use crate::counters::{Counters, Socket, SocketError};
-use crate::egress::Egress;
+use crate::egress::{Egress, Exception, Names};
 use crate::events::{Events, Happened};
 use crate::gate::Gate;
 use crate::journal::{Fate, Journal, JournalError, Recovered};
@@ -140,7 +140,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send) -> Resul
     let runtime = Runtime::new(Parts {
         tenant,
         journal: journal.clone(),
-        egress: Egress::new(exceptions)?,
+        egress: egress(&config, exceptions, &uplink, &clock)?,
         outbox,
         events: events.clone(),
         clock: clock.clone(),
@@ -180,6 +180,18 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send) -> Resul
 fn prepare(config: &Config) -> Result<DirLock, StartError> {
     host::files::create_private_dir(&config.state_dir)?;
     Ok(host::files::lock_dir(&config.state_dir)?)
+}
+
+fn egress(
+    config: &Config,
+    exceptions: Vec<Exception>,
+    uplink: &Arc<ControlPlane>,
+    clock: &Clock,
+) -> Result<Egress, TlsError> {
+    match config.driver {
+        Driver::Loopback => Egress::new(exceptions),
+        Driver::Linux => Egress::with_names(Names::new(Arc::clone(uplink), clock.clone())),
+    }
 }
 
 fn api(

@@ -4,6 +4,7 @@ use super::ClientError;
 use crate::tls::{WrongWorkload, is_no_tls13, rustls_error};
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use futures_util::future::BoxFuture;
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -11,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig, Error};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -28,6 +29,18 @@ const MAX_ECHO: usize = 200;
 /// Whether a host (first) may be called at an address that it stands for (second).
 pub type AddressRule = Arc<dyn Fn(&str, SocketAddr) -> bool + Send + Sync>;
 
+/// Finds out what a host's name (lowercase) stands for; it is never asked for an address.
+pub type LookUp = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Vec<IpAddr>, NoAddress>> + Send + Sync>;
+
+/// Says why a name has no address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoAddress {
+    /// It is not known, for this reason.
+    Unknown(String),
+    /// It may not be called, whatever it stands for.
+    Refused,
+}
+
 /// How a connection finds where it goes.
 #[derive(Clone)]
 pub(super) enum Way {
@@ -35,6 +48,8 @@ pub(super) enum Way {
     Resolved,
     /// The same, if the rule allows every address that it stands for.
     Ruled(AddressRule),
+    /// The same, where others say what a name stands for.
+    Asked(LookUp, AddressRule),
     /// To this address, whatever the host.
     At(SocketAddr),
 }
@@ -45,12 +60,6 @@ pub(super) struct Connector {
     tls: TlsConnector,
     within: Duration,
     way: Way,
-}
-
-/// Says why a host has no address to connect to.
-enum NoAddress {
-    Unresolved(io::Error),
-    Refused(SocketAddr),
 }
 
 impl core::fmt::Debug for Connector {
@@ -83,10 +92,7 @@ impl Connector {
     async fn reach(&self, host: &str, port: u16, authority: &str) -> Result<TcpStream, ClientError> {
         let unreachable =
             |reason: String| ClientError::Unreachable { authority: authority.to_owned(), reason };
-        let found = self.addresses(host, port).await.map_err(|error| match error {
-            NoAddress::Refused(addr) => ClientError::AddressRefused { host: host.to_owned(), addr },
-            NoAddress::Unresolved(error) => unreachable(error.to_string()),
-        })?;
+        let found = self.addresses(host, port, unreachable).await?;
         let mut last = unreachable("the name has no address".to_owned());
         for addr in found {
             match TcpStream::connect(addr).await {
@@ -101,20 +107,43 @@ impl Connector {
         Err(last)
     }
 
-    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, NoAddress> {
-        let rule = match &self.way {
-            Way::Resolved => None,
-            Way::Ruled(rule) => Some(rule),
+    async fn addresses(
+        &self,
+        host: &str,
+        port: u16,
+        unreachable: impl Fn(String) -> ClientError,
+    ) -> Result<Vec<SocketAddr>, ClientError> {
+        let (found, rule) = match &self.way {
             Way::At(addr) => return Ok(vec![*addr]),
+            Way::Resolved => (resolved(host, port).await, None),
+            Way::Ruled(rule) => (resolved(host, port).await, Some(rule)),
+            Way::Asked(look_up, rule) => (asked(look_up, host, port).await, Some(rule)),
         };
-        let found = tokio::net::lookup_host((host, port)).await.map_err(NoAddress::Unresolved)?;
-        let found: Vec<_> = found.take(MAX_ADDRESSES).collect();
+        let found = found.map_err(|error| match error {
+            NoAddress::Unknown(reason) => unreachable(reason),
+            NoAddress::Refused => ClientError::NameRefused(host.to_owned()),
+        })?;
         // One refused address refuses the name: a mixed answer is an attempt, or a mistake to be seen.
         match found.iter().find(|addr| rule.is_some_and(|rule| !rule(host, **addr))) {
-            Some(refused) => Err(NoAddress::Refused(*refused)),
+            Some(addr) => Err(ClientError::AddressRefused { host: host.to_owned(), addr: *addr }),
             None => Ok(found),
         }
     }
+}
+
+/// What the system says that a host stands for.
+async fn resolved(host: &str, port: u16) -> Result<Vec<SocketAddr>, NoAddress> {
+    let found = tokio::net::lookup_host((host, port)).await;
+    Ok(found.map_err(|error| NoAddress::Unknown(error.to_string()))?.take(MAX_ADDRESSES).collect())
+}
+
+/// What `look_up` says that a host stands for; an address stands for itself.
+async fn asked(look_up: &LookUp, host: &str, port: u16) -> Result<Vec<SocketAddr>, NoAddress> {
+    let found = match host.parse() {
+        Ok(address) => vec![address],
+        Err(_) => look_up(host.to_ascii_lowercase()).await?,
+    };
+    Ok(found.into_iter().take(MAX_ADDRESSES).map(|address| SocketAddr::new(address, port)).collect())
 }
 
 impl tower_service::Service<Uri> for Connector {

@@ -7,11 +7,13 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
+use serve::client::{AddressRule, LookUp, NoAddress};
 use serve::tls::{self, ClientAuth};
 use serve::{CallError, Client, ClientError, ClientOptions, Problem};
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use terms::Token;
 use tokio::net::TcpListener;
 
@@ -97,6 +99,46 @@ async fn an_address_rule_holds_for_names_and_for_addresses_in_urls() {
         client.send(request(&url)).await.unwrap();
         open.store(false, Ordering::SeqCst);
     }
+}
+
+#[tokio::test]
+async fn where_names_are_asked_for_elsewhere_the_rule_holds_for_the_answer_and_for_addresses_in_urls() {
+    let (site, served) = site().await;
+    let config = tls::client_config(&site.roots(), None).unwrap();
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let names = Arc::clone(&asked);
+    let look_up: LookUp = Arc::new(move |name| {
+        names.lock().unwrap().push(name.clone());
+        let found = match name.as_str() {
+            "localhost" => Ok(vec!["127.0.0.1".parse().unwrap()]),
+            "mixed.example" => Ok(vec!["127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap()]),
+            "none.example" => Ok(vec![]),
+            "forbidden.example" => Err(NoAddress::Refused),
+            _ => Err(NoAddress::Unknown("nobody knows it".to_owned())),
+        };
+        Box::pin(async move { found })
+    });
+    let rule: AddressRule = Arc::new(|_, addr| addr.ip() == Ipv4Addr::LOCALHOST);
+    let client = Client::with_names(config, ClientOptions::default(), look_up, rule);
+    let ask = async |host: &str| {
+        let url = format!("https://{host}:{}/nothing", served.addr.port());
+        client.send(request(&url)).await
+    };
+    for host in ["LOCALHOST", "127.0.0.1"] {
+        ask(host).await.unwrap();
+    }
+    let refused = ask("mixed.example").await.unwrap_err();
+    assert!(matches!(refused, ClientError::AddressRefused { .. }) && refused.never_sent(), "{refused}");
+    let refused = ask("127.0.0.2").await.unwrap_err();
+    assert!(matches!(refused, ClientError::AddressRefused { .. }), "{refused}");
+    let refused = ask("forbidden.example").await.unwrap_err();
+    assert!(matches!(refused, ClientError::NameRefused(_)) && refused.never_sent(), "{refused}");
+    for host in ["none.example", "unknown.example"] {
+        let unknown = ask(host).await.unwrap_err();
+        assert!(matches!(unknown, ClientError::Unreachable { .. }) && unknown.never_sent(), "{unknown}");
+    }
+    let names = ["localhost", "mixed.example", "forbidden.example", "none.example", "unknown.example"];
+    assert_eq!(*asked.lock().unwrap(), names, "addresses are no names");
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ mod gate;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod resume;

@@ -1,6 +1,7 @@
 //! The whole data plane against a control plane's side: enrolment, mutual TLS, a plan, its outcome, a restart.
 
-use crate::rig::{LIMITS, local, private_dir, until};
+use crate::rig::{LIMITS, document, host, local, private_dir, until};
+use ::names::Ask;
 use api::data_plane::{ExecutionKnown, PlanAccepted};
 use api::enrolment::{Enrol, Enrolled, IssuedCertificate};
 use api::event::DeliverEvents;
@@ -22,13 +23,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 use terms::{
-    ExecutionId, PlanId, SidecarId, SpiffeId, TenantId, Timestamp, Token, TrustDomain, WorkflowId, Workload,
+    ExecutionId, HostPattern, PlanId, SidecarId, SpiffeId, TenantId, Timestamp, Token, TrustDomain,
+    WorkflowId, Workload,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use wire::event::EventKind;
 use wire::jwks::Jwks;
-use wire::outcome::Status;
+use wire::outcome::{Reason, Status};
 use wire::plan::{MEDIA_TYPE, Plan, WorkflowVersion};
 use wire::plan_token::HEADER_NAME;
 
@@ -45,10 +47,7 @@ async fn a_data_plane_enrols_takes_a_plan_runs_it_and_tells_its_outcome() {
     // The journal's own second may not be over when the plan is issued.
     let accepted: PlanAccepted = push(&caller, &plane.url, &token, &bytes).await.unwrap();
     assert_eq!(accepted, PlanAccepted { execution_id, replayed: false });
-    let outcome = until(|| {
-        control.heard.outcomes.lock().unwrap().iter().find(|o| o.execution_id == execution_id).copied()
-    })
-    .await;
+    let outcome = until(|| control.outcome(execution_id)).await;
     assert_eq!(outcome.status, Status::Completed);
 
     let known: ExecutionKnown = ask(&caller, &format!("{}/v1/executions/{execution_id}", plane.url)).await;
@@ -84,8 +83,26 @@ async fn in_a_network_of_its_own_a_data_plane_reaches_the_control_plane_by_its_a
     let caller = control.caller(Workload::ControlPlane);
     push(&caller, &plane.url, &token, &bytes).await.unwrap();
     // Enrolled, keys fetched, and the outcome told.
-    until(|| control.heard.outcomes.lock().unwrap().iter().find(|o| o.execution_id == execution_id).copied())
-        .await;
+    until(|| control.outcome(execution_id)).await;
+    plane.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_network_of_its_own_a_data_plane_has_the_control_plane_resolve_names() {
+    let control = ControlPlane::start().await;
+    let home = private_dir();
+    let text = control.config_text(home.path()).replace("driver = \"loopback\"", "driver = \"linux\"");
+    let config = read(&text, control.files.path()).unwrap();
+    let plane = Process::start_with(&control, home.path(), config).await;
+    let caller = control.caller(Workload::ControlPlane);
+    for (name, reason) in [("refused.example", Reason::EgressDenied), ("gone.example", Reason::Http)] {
+        let call = json!({"call": "http", "with": {"method": "get", "endpoint": format!("https://{name}/")}});
+        let (execution_id, token, bytes) =
+            control.plan_of(&document(json!([{ "ask": call }])), vec![host(name)]);
+        push(&caller, &plane.url, &token, &bytes).await.unwrap();
+        let outcome = until(|| control.outcome(execution_id)).await;
+        assert_eq!((outcome.status, outcome.reason), (Status::Faulted, reason), "{name}");
+    }
     plane.stop().await.unwrap();
 }
 
@@ -212,6 +229,7 @@ impl ControlPlane {
             .route("/.well-known/jwks.json", get(jwks))
             .route("/v1/outcomes", post(outcomes))
             .route("/v1/events", post(events))
+            .route("/dns-query", post(dns_query))
             .with_state(Arc::clone(&heard));
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = format!("https://localhost:{}", listener.local_addr().port());
@@ -246,7 +264,15 @@ impl ControlPlane {
         Client::new(config.unwrap(), ClientOptions::default())
     }
 
+    fn outcome(&self, id: ExecutionId) -> Option<wire::outcome::Outcome> {
+        self.heard.outcomes.lock().unwrap().iter().find(|outcome| outcome.execution_id == id).copied()
+    }
+
     fn plan(&self) -> (ExecutionId, String, Vec<u8>) {
+        self.plan_of(&local(), vec![])
+    }
+
+    fn plan_of(&self, document: &Value, egress: Vec<HostPattern>) -> (ExecutionId, String, Vec<u8>) {
         let now = clock::now();
         let execution_id = ExecutionId::mint(now, host::entropy::fill().unwrap());
         let plan = Plan {
@@ -262,8 +288,8 @@ impl ControlPlane {
             },
             issued_at: Timestamp::from_unix_s(now.unix_s()),
             limits: LIMITS,
-            egress: vec![],
-            document: serde_json::value::to_raw_value(&local()).unwrap(),
+            egress,
+            document: serde_json::value::to_raw_value(document).unwrap(),
             input: serde_json::value::to_raw_value(&json!({"n": 20})).unwrap(),
         };
         let bytes = ::plan::write(&plan).unwrap();
@@ -354,6 +380,16 @@ async fn outcomes(State(heard): State<Arc<Heard>>, Json(body): Json<DeliverOutco
     let new = body.outcomes.len() as u64;
     heard.outcomes.lock().unwrap().extend(body.outcomes);
     Json(Delivered { new, known: 0, refused: 0 })
+}
+
+/// One name is refused, and there is no other.
+async fn dns_query(body: bytes::Bytes) -> ([(&'static str, &'static str); 1], Vec<u8>) {
+    let query = ::names::Query::read(&body).unwrap();
+    let outcome = match query.ask() {
+        Ask::Addresses(host) if host.as_str() == "refused.example" => ::names::Outcome::Refused,
+        Ask::Addresses(_) | Ask::Settled(_) => ::names::Outcome::NoSuchName,
+    };
+    ([("content-type", api::names::MEDIA_TYPE)], query.answer(&outcome).unwrap())
 }
 
 async fn events(State(heard): State<Arc<Heard>>, Json(body): Json<DeliverEvents>) -> Json<Delivered> {
