@@ -4,6 +4,7 @@
 //! held. `cargo fuzz run NAME` (with `--sanitizer none` on stable) explores; the corpora replay as plain tests.
 
 use core::fmt::Debug;
+use names::{ADDRESSES_MAX, ANSWER_MAX, Ask, HostName, Outcome, Query, TTL_MAX_S};
 use notary::KeySet;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -25,7 +26,7 @@ use workflow::{Budget, Effect, Expression, Limits, Reply, Run, RuntimeContext, W
 pub type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("plan_token", plan_token),
     ("plan", plan),
     ("envelope", envelope),
@@ -39,6 +40,8 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("signing_request", signing_request),
     ("certificate", certificate),
     ("json", strict_json),
+    ("dns_query", dns_query),
+    ("dns_answer", dns_answer),
 ];
 
 const DAY_MS: i64 = 86_400_000;
@@ -191,6 +194,30 @@ pub fn strict_json(bytes: &[u8]) {
         let read: Result<serde_json::Value, _> = serde_json::from_slice(bytes);
         assert!(read.is_ok(), "strict JSON is JSON");
     }
+}
+
+/// The DNS query: what is read is answered within bounds, and a host that it asks for can be asked for.
+pub fn dns_query(bytes: &[u8]) {
+    let Ok(query) = Query::read(bytes) else { return };
+    let answer = expect(query.answer(&Outcome::NoSuchName), "a query that was read is answered");
+    assert!(answer.len() <= ANSWER_MAX, "the answer is within its bounds");
+    if let Ask::Addresses(host) = query.ask() {
+        let asked = expect(names::question(&host), "a host that was asked for can be asked for");
+        assert_eq!(Query::read(&asked).map(|query| query.ask()), Ok(Ask::Addresses(host)));
+    }
+}
+
+/// The DNS answer: what is believed is within bounds, and is believed again when it is passed on.
+pub fn dns_answer(bytes: &[u8]) {
+    let host: HostName = expect("api.example.com".parse(), "a host's name");
+    let Ok(outcome) = names::read_answer(bytes, &host) else { return };
+    if let Outcome::Found(found) = &outcome {
+        assert!((1..=ADDRESSES_MAX).contains(&found.addresses().len()) && found.ttl_s() <= TTL_MAX_S);
+    }
+    let query = expect(names::question(&host).map(|asked| Query::read(&asked)), "a question");
+    let passed_on = expect(query.map(|query| query.answer(&outcome)), "a query");
+    let passed_on = expect(passed_on, "an outcome that was read is written");
+    assert_eq!(names::read_answer(&passed_on, &host), Ok(outcome));
 }
 
 fn expect<T, E: Debug>(result: Result<T, E>, invariant: &str) -> T {

@@ -13,6 +13,7 @@ mod floods;
 mod hosts;
 mod independent;
 mod lifecycle;
+mod names;
 mod networks;
 mod newcomer;
 mod openssl;

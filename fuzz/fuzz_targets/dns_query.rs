@@ -1,0 +1,4 @@
+//! Explores `fuzz::dns_query`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::dns_query(bytes));
