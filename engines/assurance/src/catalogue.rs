@@ -141,21 +141,21 @@ macro_rules! controls {
 }
 
 controls! {
-    Net1 = "NET-1", Net, NotBuilt,
+    Net1 = "NET-1", Net, Built,
         "Each tenant has its own private network 10.(100+N).0.0/16, N from 1 to 155 on one host, never shared.";
-    Net2 = "NET-2", Net, NotBuilt,
+    Net2 = "NET-2", Net, Built,
         "Into a data plane: only the control plane, only tcp/5678.";
-    Net3 = "NET-3", Net, NotBuilt,
+    Net3 = "NET-3", Net, Built,
         "Out of a data plane: only tcp/443, to the control plane and the internet.";
-    Net4 = "NET-4", Net, NotBuilt,
+    Net4 = "NET-4", Net, Built,
         "Nothing from the internet comes in; SSH is denied in every direction.";
-    Net5 = "NET-5", Net, NotBuilt,
+    Net5 = "NET-5", Net, Built,
         "Plans travel one way, from the control plane to the data plane; a data plane reaches nothing of the control plane but its public API on 443.";
     Net6 = "NET-6", Net, NotBuilt,
         "A web application firewall stands before every control-plane route.";
     Net7 = "NET-7", Net, NotBuilt,
         "Rate limits, connection caps, slow-request timeouts and load shedding keep the control plane answering.";
-    Net8 = "NET-8", Net, NotBuilt,
+    Net8 = "NET-8", Net, Built,
         "The actual firewall and network state equals the declared one; drift is reported within a minute.";
     Iam1 = "IAM-1", Iam, NotBuilt,
         "People sign in to the Admin Panel through an Identity Provider.";
@@ -293,8 +293,7 @@ mod tests {
     fn this_release_makes_exactly_these_promises() {
         let built = Catalogue::all().iter().filter(|control| control.release == Release::Built);
         let built: Vec<_> = built.map(|control| control.id.as_str()).collect();
-        let expected =
-            "PLAN-1 PLAN-2 PLAN-3 PLAN-4 DATA-1 DATA-7 METER-1 METER-2 METER-3 METER-4 DET-4 OPS-2 OPS-3";
+        let expected = "NET-1 NET-2 NET-3 NET-4 NET-5 NET-8 PLAN-1 PLAN-2 PLAN-3 PLAN-4 DATA-1 DATA-7 METER-1 METER-2 METER-3 METER-4 DET-4 OPS-2 OPS-3";
         assert_eq!(built.join(" "), expected);
     }
 

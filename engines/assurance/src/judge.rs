@@ -4,6 +4,7 @@ mod data;
 mod detection;
 mod facts;
 mod meter;
+mod network;
 mod plan;
 mod practice;
 
@@ -30,6 +31,11 @@ pub fn judge(control: ControlId, observation: &Observation) -> Finding {
     match (control, observation) {
         (_, Observation::NotRun(why)) => return reason(CheckOutcome::NotRun, why),
         (_, Observation::NotEnforced(why)) => return reason(CheckOutcome::NotEnforced, why),
+        (
+            ControlId::Net1 | ControlId::Net2 | ControlId::Net3 | ControlId::Net4 | ControlId::Net5,
+            Observation::Networks(networks),
+        ) => network::probes(control, networks, &mut facts),
+        (ControlId::Net8, Observation::Drift(watch)) => network::drift(watch, &mut facts),
         (ControlId::Plan1, Observation::PlanToken(token)) => plan::token(token, &mut facts),
         (ControlId::Plan2, Observation::PlanKeys(keys)) => plan::keys(keys, &mut facts),
         (ControlId::Plan3, Observation::PlanAttacks(rows)) => facts.rows(rows, &PLAN_ROWS),

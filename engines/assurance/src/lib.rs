@@ -16,7 +16,8 @@ pub use judge::{
     COUNTER_ROWS, INPUT_ROWS, PLAN_ROWS, REPLAY_ROWS, RequiredRow, SUITES, WATCH_ROWS, WINDOW_ROWS, judge,
 };
 pub use observation::{
-    CertificateWatch, Counting, Database, DatabaseFile, DatabaseServer, HeartbeatSignature, Inputs, Listener,
-    Observation, PlanKeys, PlanToken, Replay, Row, SecretSearch, Seen, SidecarKey, WatchedCertificate,
+    CertificateWatch, Counting, Database, DatabaseFile, DatabaseServer, DriftWatch, HeartbeatSignature,
+    Inputs, Listener, Networks, Observation, PlanKeys, PlanToken, ProbedHost, Probes, Replay, Row,
+    SecretSearch, Seen, SidecarKey, WatchedCertificate, WatchedHost,
 };
 pub use outcome::{CheckOutcome, Summary, UnknownOutcome};

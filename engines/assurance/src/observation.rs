@@ -1,5 +1,9 @@
 //! What probes see in the running system: typed values, no verdicts.
 
+mod network;
+
+pub use network::{DriftWatch, Networks, ProbedHost, Probes, WatchedHost};
+
 use terms::Timestamp;
 
 /// What was seen for one control.
@@ -9,6 +13,10 @@ pub enum Observation {
     NotRun(String),
     /// That this host or driver cannot hold the promise, for this reason.
     NotEnforced(String),
+    /// NET-1 to NET-5: what tenant networks let through.
+    Networks(Networks),
+    /// NET-8: each host against what it should be.
+    Drift(DriftWatch),
     /// PLAN-1: a token as it was sent, decoded.
     PlanToken(PlanToken),
     /// PLAN-2: the key set, and how the last rotation went.
