@@ -6,6 +6,7 @@
 mod data;
 mod detection;
 mod meter;
+mod network;
 mod own;
 mod peer;
 mod plan;
@@ -17,7 +18,7 @@ use crate::body::Strict;
 use crate::ctx::Ctx;
 use crate::refusal::{Answer, Refusal};
 use ::assurance::{
-    Catalogue, CheckOutcome, Control, ControlId, Evidence, Finding, Observation, Release, judge,
+    Catalogue, CheckOutcome, Control, ControlId, Evidence, Finding, Group, Observation, Release, judge,
 };
 use api::Code;
 use api::assurance::{FindingView, Findings, RunAssurance};
@@ -27,11 +28,14 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 use store::{AssuranceResult, StoreError};
-use terms::Permit;
+use terms::{Permit, Timestamp};
 use wire::audit::AuditEntry;
 
 /// The longest that one probe may take.
 const PROBE_TIME: Duration = Duration::from_secs(10);
+
+/// The same where nodes are asked to probe their networks.
+const NETWORK_PROBE_TIME: Duration = Duration::from_secs(60);
 
 /// Says why a probe could not look.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,23 +47,30 @@ type Looked = Result<Observation, NoMeans>;
 
 type Looking<'a> = Pin<Box<dyn Future<Output = Looked> + Send + 'a>>;
 
-type Probe = for<'a> fn(&'a App) -> Looking<'a>;
+/// Looks at the running system. The time is when the run began: what was asked for since serves every control of it.
+type Probe = for<'a> fn(&'a App, Timestamp) -> Looking<'a>;
 
 /// A probe for every control that this release builds.
-const PROBES: [(ControlId, Probe); 13] = [
-    (ControlId::Plan1, |app| Box::pin(plan::plan_1(app))),
-    (ControlId::Plan2, |app| Box::pin(plan::plan_2(app))),
-    (ControlId::Plan3, |app| Box::pin(plan::plan_3(app))),
-    (ControlId::Plan4, |app| Box::pin(plan::plan_4(app))),
-    (ControlId::Data1, |app| Box::pin(data::data_1(app))),
-    (ControlId::Data7, |app| Box::pin(data::data_7(app))),
-    (ControlId::Meter1, |app| Box::pin(meter::meter_1(app))),
-    (ControlId::Meter2, |app| Box::pin(meter::meter_2(app))),
-    (ControlId::Meter3, |app| Box::pin(meter::meter_3(app))),
-    (ControlId::Meter4, |app| Box::pin(meter::meter_4(app))),
-    (ControlId::Det4, |app| Box::pin(detection::det_4(app))),
-    (ControlId::Ops2, |app| Box::pin(practice::ops_2(app))),
-    (ControlId::Ops3, |app| Box::pin(practice::ops_3(app))),
+const PROBES: [(ControlId, Probe); 19] = [
+    (ControlId::Net1, |app, begun| Box::pin(network::probed(app, begun))),
+    (ControlId::Net2, |app, begun| Box::pin(network::probed(app, begun))),
+    (ControlId::Net3, |app, begun| Box::pin(network::probed(app, begun))),
+    (ControlId::Net4, |app, begun| Box::pin(network::probed(app, begun))),
+    (ControlId::Net5, |app, begun| Box::pin(network::probed(app, begun))),
+    (ControlId::Net8, |app, _| Box::pin(network::compared(app))),
+    (ControlId::Plan1, |app, _| Box::pin(plan::plan_1(app))),
+    (ControlId::Plan2, |app, _| Box::pin(plan::plan_2(app))),
+    (ControlId::Plan3, |app, _| Box::pin(plan::plan_3(app))),
+    (ControlId::Plan4, |app, _| Box::pin(plan::plan_4(app))),
+    (ControlId::Data1, |app, _| Box::pin(data::data_1(app))),
+    (ControlId::Data7, |app, _| Box::pin(data::data_7(app))),
+    (ControlId::Meter1, |app, _| Box::pin(meter::meter_1(app))),
+    (ControlId::Meter2, |app, _| Box::pin(meter::meter_2(app))),
+    (ControlId::Meter3, |app, _| Box::pin(meter::meter_3(app))),
+    (ControlId::Meter4, |app, _| Box::pin(meter::meter_4(app))),
+    (ControlId::Det4, |app, _| Box::pin(detection::det_4(app))),
+    (ControlId::Ops2, |app, _| Box::pin(practice::ops_2(app))),
+    (ControlId::Ops3, |app, _| Box::pin(practice::ops_3(app))),
 ];
 
 /// Runs one control's probe, or all, and keeps what they find.
@@ -70,13 +81,14 @@ pub(crate) async fn run(ctx: Ctx, body: Strict<RunAssurance>) -> Answer<Json<Fin
         None => Catalogue::all(),
     };
     let _one_run = ctx.app.probing.lock().await;
+    let begun = ctx.app.clock.now();
     let mut findings = Vec::with_capacity(wanted.len());
     let mut kept = Vec::new();
     for control in wanted {
         match control.release {
             Release::NotBuilt => findings.push(never(control, CheckOutcome::NotBuilt)),
             Release::Built => {
-                let evidence = check(&ctx.app, control.id).await;
+                let evidence = check(&ctx.app, control.id, begun).await;
                 findings.push(view(&evidence));
                 kept.push(evidence);
             }
@@ -103,13 +115,17 @@ pub(crate) async fn results(ctx: Ctx) -> Answer<Json<Findings>> {
 }
 
 /// Looks and judges.
-async fn check(app: &App, control: ControlId) -> Evidence {
+async fn check(app: &App, control: ControlId, begun: Timestamp) -> Evidence {
+    let time = match control.control().group {
+        Group::Net => NETWORK_PROBE_TIME,
+        _ => PROBE_TIME,
+    };
     let observation = match PROBES.iter().find(|(id, _)| *id == control) {
         None => Observation::NotRun("there is no probe for it".to_owned()),
-        Some((_, probe)) => match tokio::time::timeout(PROBE_TIME, probe(app)).await {
+        Some((_, probe)) => match tokio::time::timeout(time, probe(app, begun)).await {
             Ok(Ok(observation)) => observation,
             Ok(Err(NoMeans(why))) => Observation::NotRun(why),
-            Err(_elapsed) => Observation::NotRun(format!("no result within {} s", PROBE_TIME.as_secs())),
+            Err(_elapsed) => Observation::NotRun(format!("no result within {} s", time.as_secs())),
         },
     };
     Evidence::new(control, app.clock.now(), ordered(judge(control, &observation)))

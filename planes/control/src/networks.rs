@@ -17,11 +17,11 @@ mod report;
 mod view;
 
 pub(crate) use desired::{addresses_in, show as desired, version};
-pub(crate) use drift::{forget as forget_drift, from_event as drift_from_event};
+pub(crate) use drift::{ALARM as DRIFT_ALARM, forget as forget_drift, from_event as drift_from_event};
 pub(crate) use numbers::refusal as no_room;
 pub(crate) use place::{Found, Places, is_worth_settling};
 pub(crate) use probe::{
-    ask as ask_probes, asked_at as probe_asked_at, report as report_probe, show as show_probes,
+    ask as ask_probes, asked_at as probe_asked_at, put_question, report as report_probe, show as show_probes,
 };
 pub(crate) use report::report;
 pub(crate) use view::{hosts, list};

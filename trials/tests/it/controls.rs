@@ -15,11 +15,14 @@ use anyhow::{Context as _, Result, ensure};
 use api::assurance::{FindingView, Findings, RunAssurance};
 use trials::{Options, Site};
 
-/// Every control that this release builds.
+/// Every control that this release builds, but for those that hosts without networks cannot hold.
 const BUILT: [&str; 13] = [
     "PLAN-1", "PLAN-2", "PLAN-3", "PLAN-4", "DATA-1", "DATA-7", "METER-1", "METER-2", "METER-3", "METER-4",
     "DET-4", "OPS-2", "OPS-3",
 ];
+
+/// Those: on the loopback driver they say so.
+const NETWORKS: [&str; 6] = ["NET-1", "NET-2", "NET-3", "NET-4", "NET-5", "NET-8"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sound_system_is_green_from_the_start_and_what_is_not_built_never_is() -> Result<()> {
@@ -30,7 +33,9 @@ async fn a_sound_system_is_green_from_the_start_and_what_is_not_built_never_is()
     ensure!(green == BUILT, "green are {green:?}: {:#?}", not_green(&findings));
     let others = findings.findings.iter().filter(|finding| !BUILT.contains(&finding.control.as_str()));
     for other in others {
-        ensure!(other.outcome == "not_built", "{} is {}", other.control, other.outcome);
+        let is_of_networks = NETWORKS.contains(&other.control.as_str());
+        let expected = if is_of_networks { "not_enforced" } else { "not_built" };
+        ensure!(other.outcome == expected, "{} is {}", other.control, other.outcome);
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use axum::Json;
 use http::StatusCode;
 use store::{ProbeRow, StoreError};
 use terms::{NodeId, Permit, Timestamp};
+use wire::audit::AuditEntry;
 use wire::event::EventKind;
 
 /// How long a question stays open. Whoever asks within that time joins it; a host that comes back later is not asked
@@ -21,9 +22,18 @@ const OPEN_MS: i64 = 60_000;
 pub(crate) async fn ask(ctx: Ctx) -> Answer<(StatusCode, Json<ProbeView>)> {
     let permit = ctx.platform()?;
     let entry = ctx.deed("networks/probes", None);
-    let now = ctx.now;
-    let rows = ctx
-        .app
+    let rows = put_question(&ctx.app, permit, Some(entry), ctx.now).await?;
+    Ok((StatusCode::ACCEPTED, Json(view(rows)?)))
+}
+
+/// Puts the question to every host with networks, unless one is open; `entry` tells of it.
+pub(crate) async fn put_question(
+    app: &App,
+    permit: Permit,
+    entry: Option<AuditEntry>,
+    now: Timestamp,
+) -> Answer<Vec<ProbeRow>> {
+    let rows = app
         .store
         .write(move |tx| {
             Box::pin(async move {
@@ -46,12 +56,14 @@ pub(crate) async fn ask(ctx: Ctx) -> Answer<(StatusCode, Json<ProbeView>)> {
                 for node in linux {
                     tx.networks().ask_probe(&permit, node, now).await?;
                 }
-                tx.audit(entry);
+                if let Some(entry) = entry {
+                    tx.audit(entry);
+                }
                 Ok::<_, Refusal>(tx.networks().probes(&permit).await?)
             })
         })
         .await?;
-    Ok((StatusCode::ACCEPTED, Json(view(rows)?)))
+    Ok(rows)
 }
 
 /// Shows what the hosts found that were asked last.
