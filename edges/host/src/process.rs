@@ -1,20 +1,21 @@
 //! Processes that this one supervises, and how this one hardens itself.
 
+mod birth;
 mod log_file;
 mod output;
 mod spawner;
+mod view;
 
 pub use output::Output;
+pub use view::View;
 
+use crate::confine::cgroup::Entrance;
 use crate::network::Namespace;
-use crate::network::unshare_network;
+use birth::Birth;
 use log_file::LogFile;
-use rustix::fs::Mode;
-use rustix::process::{DumpableBehavior, Gid, Pid, Resource, Rlimit, Signal, Uid};
-use rustix::thread::LinkNameSpaceType;
+use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal};
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -42,6 +43,10 @@ pub struct Spawn {
     pub env: Vec<(OsString, OsString)>,
     /// The network it has; any but this process's needs root.
     pub network: Network,
+    /// The files it sees, all of this process's if none; needs root.
+    pub view: Option<View>,
+    /// The control group it is in from its first instruction on, this process's if none; needs root.
+    pub group: Option<Entrance>,
     /// How long it lives.
     pub lifetime: Lifetime,
     /// Where its stderr goes.
@@ -86,8 +91,18 @@ pub struct Running {
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
     /// The program could not be run.
-    #[error("cannot start `{}`: {source}", .program.display())]
+    #[error("cannot start `{}`{}: {source}", .program.display(), .step.map(|step| format!(" ({step})")).unwrap_or_default())]
     Start {
+        /// The program's file.
+        program: PathBuf,
+        /// What the child failed at before it became the program, if it got that far.
+        step: Option<&'static str>,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The files that it should see cannot be laid out.
+    #[error("cannot lay out the files of `{}`: {source}", .program.display())]
+    View {
         /// The program's file.
         program: PathBuf,
         /// The system's reason.
@@ -115,6 +130,8 @@ impl Spawn {
             cwd,
             env: Vec::new(),
             network: Network::Inherited,
+            view: None,
+            group: None,
             lifetime: Lifetime::WithParent,
             stderr: Output::Inherit,
             stdin_pipe: false,
@@ -127,14 +144,21 @@ impl Spawn {
     /// it has a lifetime of its own.
     ///
     /// # Errors
-    /// When the program cannot be run, the network cannot be entered, the user cannot be changed to, or the log file
-    /// cannot be opened.
+    /// When the program cannot be run, the group, network or view cannot be entered, the user cannot be changed to, or
+    /// the log file cannot be opened.
     pub async fn spawn(self) -> Result<Running, SpawnError> {
         let (stderr, log) =
             self.stderr.open(self.uid).map_err(|(path, source)| SpawnError::Output { path, source })?;
-        let failed = |source| SpawnError::Start { program: self.program.clone(), source };
-        let mut command = self.command(stderr);
-        let mut child = spawner::run(move || command.spawn()).await.map_err(failed)?.map_err(failed)?;
+        let failed = |source| SpawnError::Start { program: self.program.clone(), step: None, source };
+        let (birth, told) = Birth::of(&self)?;
+        let mut command = self.command(stderr, birth);
+        // With the command, this process's own end of what the child tells goes.
+        let spawned = spawner::run(move || command.spawn()).await.map_err(failed)?;
+        let mut child = spawned.map_err(|source| SpawnError::Start {
+            program: self.program.clone(),
+            step: told.failed_at(),
+            source,
+        })?;
         let pid = child.id().ok_or_else(|| failed(io::Error::other("the child ended before it began")))?;
         if let (Output::Prefixed(prefix), Some(stderr)) = (self.stderr, child.stderr.take()) {
             tokio::spawn(output::copy_lines(prefix, stderr));
@@ -142,13 +166,12 @@ impl Spawn {
         Ok(Running { child, pid, log: log.map(Arc::new), look: Instant::now() })
     }
 
-    fn command(&self, stderr: Stdio) -> Command {
+    fn command(&self, stderr: Stdio, birth: Birth) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args).env_clear().envs(self.env.iter().cloned()).current_dir(&self.cwd);
         command.stdin(if self.stdin_pipe { Stdio::piped() } else { Stdio::null() });
         command.stdout(if self.stdout_pipe { Stdio::piped() } else { Stdio::null() });
         command.stderr(stderr).process_group(0).kill_on_drop(self.lifetime == Lifetime::WithParent);
-        let birth = self.birth();
         #[expect(unsafe_code, reason = "the only way to run code between fork and exec")]
         // SAFETY: the closure makes system calls only: it allocates nothing, takes no lock, and touches no
         // memory of the parent, so it is sound in the child of a threaded process.
@@ -156,66 +179,6 @@ impl Spawn {
             command.pre_exec(move || birth.complete());
         }
         command
-    }
-
-    fn birth(&self) -> Birth {
-        Birth {
-            network: self.network.clone(),
-            lifetime: self.lifetime,
-            // Who may not change its groups (anyone but root) keeps them; who drops root drops those too.
-            drops_groups: self.uid.is_some() && is_root(),
-            gid: self.gid.map(Gid::from_raw),
-            uid: self.uid.map(Uid::from_raw),
-            parent: rustix::process::getpid(),
-        }
-    }
-}
-
-/// What a child becomes between fork and exec. The standard library would change the user first, and then the
-/// network could not be entered any more.
-struct Birth {
-    network: Network,
-    lifetime: Lifetime,
-    drops_groups: bool,
-    gid: Option<Gid>,
-    uid: Option<Uid>,
-    parent: Pid,
-}
-
-impl Birth {
-    /// Runs in the child, just before the program.
-    fn complete(&self) -> io::Result<()> {
-        match &self.network {
-            Network::Inherited => {}
-            Network::Fresh => unshare_network()?,
-            Network::Of(namespace) => {
-                let network = Some(LinkNameSpaceType::Network);
-                rustix::thread::move_into_link_name_space(namespace.as_fd(), network)?;
-            }
-        }
-        if let Some(gid) = self.gid {
-            rustix::thread::set_thread_gid(gid)?;
-        }
-        if self.drops_groups {
-            rustix::thread::set_thread_groups(&[])?;
-        }
-        if let Some(uid) = self.uid {
-            rustix::thread::set_thread_uid(uid)?;
-        }
-        rustix::process::umask(Mode::from_raw_mode(0o077));
-        rustix::thread::set_no_new_privs(true)?;
-        match self.lifetime {
-            Lifetime::Own => Ok(()),
-            Lifetime::WithParent => self.die_with_parent(),
-        }
-    }
-
-    /// Set after the change of user, which clears it.
-    fn die_with_parent(&self) -> io::Result<()> {
-        rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
-        // The parent may have died before the line above took effect.
-        let alive = rustix::process::getppid() == Some(self.parent);
-        if alive { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
     }
 }
 
@@ -318,6 +281,7 @@ pub fn harden_self() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::Mode;
     use std::io::BufRead as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 

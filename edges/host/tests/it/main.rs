@@ -13,3 +13,4 @@ mod probes;
 mod router;
 mod rules;
 mod site;
+mod views;
