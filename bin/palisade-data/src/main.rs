@@ -41,6 +41,8 @@ fn start(args: &Args) -> anyhow::Result<()> {
     host::process::harden_self().context("this process cannot be hardened")?;
     host::logs::init(LogFormat::Json, "info")?;
     let config: Config = host::config::load(&args.config)?;
+    // Before the runtime: threads that run already would stay outside.
+    data::walls::raise(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)

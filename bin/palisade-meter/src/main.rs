@@ -38,6 +38,8 @@ fn start(args: &Args) -> anyhow::Result<()> {
     host::process::harden_self().context("this process cannot be hardened")?;
     host::logs::init(LogFormat::Json, "info")?;
     let config: MeterConfig = host::config::load(&args.config)?;
+    // Before the runtime: threads that run already would stay outside.
+    sidecar::walls::raise(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let clock = Clock::system();

@@ -7,11 +7,13 @@ mod capabilities;
 pub mod cgroup;
 mod ports;
 mod system_calls;
+mod walls;
 
 pub use capabilities::{keep_capabilities, keep_thread_capabilities};
 pub use ports::only_tcp_ports;
 pub use rustix::thread::CapabilitySet;
 pub use system_calls::only_calls_of_a_server;
+pub use walls::{WALLS_FILE, Walls};
 
 use std::io;
 

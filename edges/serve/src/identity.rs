@@ -12,7 +12,7 @@ mod control_plane;
 mod kept;
 mod renewal;
 
-pub use control_plane::{ControlPlane, ControlPlaneAt};
+pub use control_plane::{ControlPlane, ControlPlaneAt, port_of};
 pub use kept::wants_token;
 pub use renewal::{RenewalEnd, renewal_due};
 

@@ -22,6 +22,7 @@ pub mod routes;
 pub mod runtime;
 mod start;
 pub mod uplink;
+pub mod walls;
 
 pub use config::Config;
 pub use start::{StartError, admission, run};

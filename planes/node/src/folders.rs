@@ -15,7 +15,7 @@ use terms::TenantId;
 pub(crate) struct Folders {
     pub(crate) data: PathBuf,
     pub(crate) meter: PathBuf,
-    run: PathBuf,
+    pub(crate) run: PathBuf,
     logs: PathBuf,
     tenant: TenantId,
     pub(crate) data_uid: Option<u32>,

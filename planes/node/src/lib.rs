@@ -15,6 +15,7 @@ mod search;
 mod seat;
 pub mod supervise;
 mod uplink;
+pub mod walls;
 
 pub use config::NodeConfig;
 pub use run::{End, RunError, run};

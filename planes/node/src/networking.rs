@@ -32,6 +32,7 @@ use std::path::PathBuf;
 use task::Task;
 use terms::{NodeId, TenantId, Timestamp};
 use wire::event::{EventKind, EventOutcome};
+use wire::networks::Quota;
 
 /// Networks, once the node knows who it is.
 pub(crate) struct Networking {
@@ -116,6 +117,12 @@ impl Networking {
     pub(crate) fn open(&self) -> BTreeSet<TenantId> {
         let own = self.own.as_ref();
         own.map(|own| own.task.standing().open.keys().copied().collect()).unwrap_or_default()
+    }
+
+    /// What a tenant may use of the host: what the signed networks say, or the default where there are none.
+    pub(crate) fn quota(&self, tenant: TenantId) -> Quota {
+        let accepted = self.own.as_ref().and_then(|own| own.held.accepted());
+        accepted.and_then(|accepted| accepted.quota(tenant)).unwrap_or_default()
     }
 
     /// A tenant's place in its network, if that stands.

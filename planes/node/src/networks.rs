@@ -261,6 +261,7 @@ impl Networks {
             traffic: traffic.collect(),
             drift: drifts.report(),
             missing: Vec::new(),
+            sequence: 0,
         })
     }
 

@@ -5,7 +5,9 @@ use crate::folders::Folders;
 use crate::known::Slot;
 use crate::seat::Seat;
 use crate::supervise::Role;
+use crate::walls::{HostWalls, Of};
 use api::enrolment::{EnrolmentKind, IssueEnrolment, IssuedEnrolment};
+use host::confine::WALLS_FILE;
 use host::process::{Output, Running, Spawn};
 use serve::identity::{ControlPlane, wants_token};
 use std::fs::File;
@@ -16,6 +18,7 @@ use std::time::Duration;
 use terms::TenantId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
+use wire::networks::Quota;
 
 /// How long a process may take to stop before it is killed: a data plane lets calls under way end.
 const GRACE_MS: u64 = 20_000;
@@ -63,6 +66,8 @@ pub(crate) struct Order {
     pub(crate) role: Role,
     pub(crate) slot: Slot,
     pub(crate) seat: Seat,
+    pub(crate) quota: Quota,
+    pub(crate) walls: HostWalls,
     pub(crate) news: mpsc::UnboundedSender<News>,
 }
 
@@ -72,6 +77,7 @@ pub(crate) async fn live(order: Order, mut stop: oneshot::Receiver<()>) {
     if let Err(why) = life.await {
         tracing::error!(tenant = %order.tenant, role = ?order.role, why, "a process does not run");
     }
+    order.walls.lower(order.tenant, order.role).await;
     order.tell(News::Ended(order.tenant, order.role));
 }
 
@@ -82,13 +88,15 @@ impl Order {
         folders.make(self.role).map_err(|e| said(&e))?;
         let config =
             folders.configure(&self.config, self.tenant, self.role, &self.seat).map_err(|e| said(&e))?;
-        let (own, uid) = folders.own(self.role);
+        let (own, _) = folders.own(self.role);
         let ready = own.join("ready.json");
         // What a killed process left behind says nothing about the next one.
-        let _not_there = std::fs::remove_file(&ready);
+        for left in [&ready, &own.join(WALLS_FILE)] {
+            let _not_there = std::fs::remove_file(left);
+        }
         let log = folders.log(self.role);
         let said_before = log.metadata().map_or(0, |log| log.len());
-        let mut running = self.spawn(own, uid, &config, log.clone()).await?;
+        let mut running = self.spawn(&folders, &config, log.clone()).await?;
         let pid = running.pid();
         let token = async {
             loop {
@@ -104,6 +112,7 @@ impl Order {
                 Role::Sidecar => None,
             };
             self.tell(News::Started(self.tenant, self.role, pid, url));
+            self.walls.look(self.role, pid, own).await;
             core::future::pending::<Result<(), String>>().await
         };
         let why = tokio::select! {
@@ -119,13 +128,8 @@ impl Order {
         why
     }
 
-    async fn spawn(
-        &self,
-        own: &Path,
-        uid: Option<u32>,
-        config: &Path,
-        log: PathBuf,
-    ) -> Result<Running, String> {
+    async fn spawn(&self, folders: &Folders, config: &Path, log: PathBuf) -> Result<Running, String> {
+        let (own, uid) = folders.own(self.role);
         let name = match self.role {
             Role::DataPlane => "palisade-data",
             Role::Sidecar => "palisade-meter",
@@ -139,6 +143,8 @@ impl Order {
         if let Ok(level) = std::env::var(host::logs::LEVEL_VARIABLE) {
             spawn.env = vec![(host::logs::LEVEL_VARIABLE.into(), level.into())];
         }
+        let of = Of { tenant: self.tenant, role: self.role, quota: self.quota, own, run: &folders.run };
+        self.walls.raise(&of, &self.config, &mut spawn).map_err(|error| error.to_string())?;
         spawn.spawn().await.map_err(|error| error.to_string())
     }
 
@@ -305,6 +311,8 @@ wait";
     /// A host whose control plane is away, and whose data planes are a shell script.
     struct Host {
         dir: tempfile::TempDir,
+        /// Of its own: control groups are named after it.
+        node: NodeId,
         news: mpsc::UnboundedReceiver<News>,
         tell: mpsc::UnboundedSender<News>,
     }
@@ -319,8 +327,10 @@ wait";
             let program = dir.path().join("palisade-data");
             std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
             open(&program);
+            std::fs::write(dir.path().join("ca.pem"), "").unwrap();
             let (tell, news) = mpsc::unbounded_channel();
-            Self { dir, news, tell }
+            let node = NodeId::from_bytes(host::entropy::bytes().unwrap());
+            Self { dir, node, news, tell }
         }
 
         fn data(&self) -> PathBuf {
@@ -338,8 +348,10 @@ wait";
                 control_plane: ControlPlane::anonymous(&at).unwrap(),
                 tenant: TENANT,
                 role,
-                slot: Slot { slot: 1, node: NodeId::from_bytes([1; 16]), port: 0 },
+                slot: Slot { slot: 1, node: self.node, port: 0 },
                 seat: Seat::Loopback { port: 0 },
+                quota: Quota::default(),
+                walls: HostWalls::around(self.node),
                 news: self.tell.clone(),
             }
         }

@@ -9,6 +9,7 @@ use crate::search::Searches;
 use crate::seat::Seat;
 use crate::supervise::{Action, Ended, Role, Supervisor};
 use crate::uplink::{Polls, Reports};
+use crate::walls::HostWalls;
 use api::placement::{Placements, ReportPlacements, Walls};
 use host::clock::Clock;
 use host::files::{self, DirLock, FileError, LockError, Owner};
@@ -148,6 +149,7 @@ struct Node {
     control_plane: ControlPlane,
     id: NodeId,
     known: Known,
+    walls: HostWalls,
     supervisor: Supervisor,
     stops: BTreeMap<(TenantId, Role), oneshot::Sender<()>>,
     news: mpsc::UnboundedReceiver<News>,
@@ -190,6 +192,7 @@ impl Node {
             clock,
             id,
             known,
+            walls: HostWalls::around(id),
             stops: BTreeMap::new(),
             news,
             tell,
@@ -238,7 +241,9 @@ impl Node {
             tracing::warn!(%tenant, "its network was made anew; it starts again there");
             self.supervisor.displace(tenant);
         }
-        self.network_reports.take(self.networking.report(), Vec::new(), |_| None);
+        let walls = &self.walls;
+        let cpu_time_us = |tenant| walls.cpu_time_us(tenant);
+        self.network_reports.take(self.networking.report(), walls.missing(), self.clock.now(), cpu_time_us);
     }
 
     fn report(&self) -> ReportPlacements {
@@ -336,6 +341,8 @@ impl Node {
             role,
             slot,
             seat,
+            quota: self.networking.quota(tenant),
+            walls: self.walls.clone(),
             news: self.tell.clone(),
         };
         let (stop, stopped) = oneshot::channel();

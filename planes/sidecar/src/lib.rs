@@ -13,6 +13,7 @@ pub mod metering;
 mod record;
 pub mod run;
 pub mod sample;
+pub mod walls;
 
 pub use config::MeterConfig;
 pub use journal::JournalError;

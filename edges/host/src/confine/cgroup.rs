@@ -1,8 +1,11 @@
 //! Limits of memory, CPU and processes, by control groups (cgroups(7)): version 2, or 1 where that has the controller.
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
+use std::fmt;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +19,10 @@ const QUOTA_MIN_US: u64 = 1_000;
 
 /// The longest name of a group.
 const NAME_MAX: usize = 64;
+
+/// How the names of our slices begin and end.
+const SLICE_BEGIN: &str = "palisade-";
+const SLICE_END: &str = ".slice";
 
 /// The name of a group, or of the slice that groups lie in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,7 +82,7 @@ pub struct Missing {
     pub why: String,
 }
 
-/// Says why a group could not be made, joined, read or removed.
+/// Says why a group could not be made, read, killed or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
     /// The system refuses.
@@ -118,6 +125,22 @@ impl FromStr for GroupName {
         let starts = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
         let good = starts && text.bytes().all(plain) && text.len() <= NAME_MAX;
         if good { Ok(Self(text.to_owned())) } else { Err(GroupNameError(text.chars().take(80).collect())) }
+    }
+}
+
+impl GroupName {
+    /// The slice of the node with this id.
+    ///
+    /// # Errors
+    /// When the id does not fit into a name.
+    pub fn slice_of(node: &str) -> Result<Self, GroupNameError> {
+        format!("{SLICE_BEGIN}{node}{SLICE_END}").parse()
+    }
+}
+
+impl fmt::Display for GroupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -259,22 +282,11 @@ impl Cgroup {
         &self.missing
     }
 
-    /// Moves process `pid` with all its threads into the group. Its later children start there.
-    ///
-    /// # Errors
-    /// When there is no such process, or the system refuses.
-    pub fn add(&self, pid: u32) -> Result<(), CgroupError> {
-        for folder in self.all_folders() {
-            let file = folder.join("cgroup.procs");
-            write(&file, &pid.to_string()).map_err(refused("put a process into", &folder))?;
-        }
-        Ok(())
-    }
-
     /// The way in, for a child that is to be in the group from its first instruction on.
     #[must_use]
     pub fn entrance(&self) -> Entrance {
-        let door = |folder: PathBuf| CString::new(folder.join("cgroup.procs").into_os_string().into_vec()).ok();
+        let door =
+            |folder: PathBuf| CString::new(folder.join("cgroup.procs").into_os_string().into_vec()).ok();
         // INVARIANT: none is left out, since no path of a mount holds a zero byte.
         Entrance { doors: self.all_folders().into_iter().filter_map(door).collect() }
     }
@@ -295,6 +307,32 @@ impl Cgroup {
         };
         let text = std::fs::read_to_string(&file).map_err(refused("read", &file))?;
         read(&text).ok_or(CgroupError::Uncounted)
+    }
+
+    /// Kills every process in the group. Each is gone from it a moment later.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn kill(&self) -> Result<(), CgroupError> {
+        for folder in self.all_folders() {
+            let file = folder.join("cgroup.procs");
+            let members = || match std::fs::read_to_string(&file) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+                read => read.map_err(refused("read", &file)),
+            };
+            for line in members()?.lines() {
+                let Some(pid) = line.parse().ok().and_then(Pid::from_raw) else { continue };
+                let Ok(process) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { continue };
+                // Held by its file now, the number is its own: whoever had it before is not killed in its place.
+                if members()?.lines().any(|member| member == line) {
+                    match rustix::process::pidfd_send_signal(&process, Signal::KILL) {
+                        Ok(()) | Err(Errno::SRCH) => {}
+                        Err(errno) => return Err(refused("kill a process of", &folder)(errno.into())),
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Removes the group, which must be empty. Nothing to remove is no error.
@@ -320,8 +358,7 @@ impl Entrance {
         self.doors.iter().try_for_each(|door| {
             let file = rustix::fs::open(door.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
             // Zero is whoever writes.
-            rustix::io::write(&file, b"0")?;
-            Ok(())
+            rustix::io::write(&file, b"0").map(drop).map_err(io::Error::from)
         })
     }
 }
@@ -343,6 +380,18 @@ pub fn remove_slice(slice: &GroupName) -> Result<(), CgroupError> {
         remove(&folder)?;
     }
     Ok(())
+}
+
+/// Whether a process with this `/proc/PID/cgroup` is in a group of a slice of ours, by every controller.
+pub(super) fn is_limited(of_process: &str) -> bool {
+    let ours =
+        |path: &str| path.split('/').any(|part| part.starts_with(SLICE_BEGIN) && part.ends_with(SLICE_END));
+    let path_of = |controller: &str| {
+        let mut lines = of_process.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+        let v1 = lines.clone().find(|(names, _)| names.split(',').any(|name| name == controller));
+        v1.or_else(|| lines.find(|(names, _)| names.is_empty())).map(|(_, path)| path)
+    };
+    Controller::ALL.iter().all(|controller| path_of(controller.name()).is_some_and(ours))
 }
 
 /// Where a controller is.
@@ -445,6 +494,17 @@ mod tests {
     }
 
     #[test]
+    fn a_process_is_limited_if_each_controller_has_it_in_a_slice_of_ours() {
+        let ours = "/palisade-0190a000.slice/data-1";
+        assert!(is_limited(&format!("0::{ours}\n")));
+        assert!(is_limited(&format!("5:pids:{ours}\n4:cpu,cpuacct:{ours}\n3:memory:{ours}\n0::/\n")));
+        assert!(!is_limited(&format!("5:pids:{ours}\n4:cpu,cpuacct:{ours}\n3:memory:/\n0::/\n")));
+        for other in ["0::/", "0::/system.slice/palisade-node.service", "0::/user.slice", ""] {
+            assert!(!is_limited(other), "{other}");
+        }
+    }
+
+    #[test]
     fn version_2_has_one_folder_with_every_limit() {
         let dir = tempfile::tempdir().unwrap();
         let group = dir.path().join("palisade.slice/t7");
@@ -458,8 +518,8 @@ mod tests {
         assert_eq!(made.missing(), []);
         assert_eq!((read("memory.max"), read("cpu.max")), ("67108864".to_owned(), "50000 100000".to_owned()));
         assert_eq!((read("pids.max"), read("memory.swap.max")), ("20".to_owned(), "0".to_owned()));
-        made.add(77).unwrap();
-        assert_eq!(read("cgroup.procs"), "77");
+        made.entrance().enter().unwrap();
+        assert_eq!(read("cgroup.procs"), "0");
         assert_eq!(made.cpu_time_us().unwrap(), 1_234);
     }
 

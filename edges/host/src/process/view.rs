@@ -9,8 +9,7 @@ use std::path::PathBuf;
 
 pub(super) use mounts::Mounts;
 
-/// What programs and their libraries read on any system: programs, libraries, certificates, names. Whatever is not
-/// there on this one is left out. The folders, not single files in them: a resolver's file is replaced as a whole.
+/// What programs and their libraries read on any system: programs, libraries, certificates, names. The folders, not single files in them: a resolver's file is replaced as a whole.
 const SYSTEM: [&str; 11] = [
     "/bin",
     "/etc",
@@ -35,15 +34,16 @@ pub struct View {
     pub readable: Vec<PathBuf>,
     /// Folders that it may read and write, as far as their owners let it. No program runs from there.
     pub writable: Vec<PathBuf>,
-    /// Folders below those that are empty for it.
+    /// Folders below those that are empty for it, if there are such.
     pub hidden: Vec<PathBuf>,
 }
 
 impl View {
-    /// What programs read on any system: their libraries, `/usr`, `/etc`; nothing that can be written.
+    /// What programs read on any system, as far as this one has it; nothing that can be written.
     #[must_use]
     pub fn of_system() -> Self {
-        Self { readable: SYSTEM.into_iter().map(PathBuf::from).collect(), ..Self::default() }
+        let there = SYSTEM.into_iter().map(PathBuf::from).filter(|path| path.exists());
+        Self { readable: there.collect(), ..Self::default() }
     }
 
     /// Whether this process can give children such a view: builds one around a thread that ends with it. Needs Linux

@@ -5,7 +5,7 @@ use host::confine::cgroup::{Cgroup, Controller, GroupName, Limits, remove_slice}
 use host::process::{Running, Spawn};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 
 const LIMITS: Limits = Limits { memory_bytes: 64 << 20, cpu_millicores: 500, pids: 8 };
 
@@ -37,15 +37,25 @@ async fn a_group_has_no_more_memory_than_its_limit() {
 }
 
 #[tokio::test]
-async fn a_group_with_a_process_in_it_stays_and_goes_after_it() {
+async fn a_group_with_a_process_in_it_stays_and_goes_once_that_is_killed() {
     let Some(group) = group(Controller::Pids) else { return };
-    let mut running = start("read x").await;
-    group.group.add(running.pid()).unwrap();
+    let mut running = group.start("read x").await;
     let busy = group.group.remove().unwrap_err();
     assert!(busy.to_string().contains("busy"), "{busy}");
-    running.terminate(0).await.unwrap();
+    group.group.kill().unwrap();
+    running.wait().await.unwrap();
     group.group.remove().unwrap();
+    group.group.kill().unwrap();
     group.group.remove().unwrap();
+}
+
+#[tokio::test]
+async fn a_process_is_in_its_group_from_its_first_instruction_on() {
+    let Some(group) = group(Controller::Pids) else { return };
+    let said = group.run("cat /proc/self/cgroup").await;
+    let of_pids = |line: &&str| line.contains(":pids:") || line.starts_with("0::");
+    let within = format!("/{}/t1", group.slice);
+    assert!(said.lines().filter(of_pids).any(|line| line.ends_with(&within)), "{said}");
 }
 
 /// A group in a slice of its own, both removed with their test.
@@ -55,15 +65,22 @@ struct Group {
 }
 
 impl Group {
-    /// Runs a shell in the group from its first command on, and gives what it said.
+    /// Runs a shell in the group and gives what it said.
     async fn run(&self, script: &str) -> String {
-        let mut running = start(&format!("read x; {script}")).await;
-        self.group.add(running.pid()).unwrap();
-        running.take_stdin().unwrap().write_all(b"go\n").await.unwrap();
+        let mut running = self.start(script).await;
         let mut said = String::new();
         running.take_stdout().unwrap().read_to_string(&mut said).await.unwrap();
         running.wait().await.unwrap();
         said
+    }
+
+    async fn start(&self, script: &str) -> Running {
+        let mut spawn = Spawn::new("/bin/sh".into(), "/".into());
+        spawn.args = vec!["-c".into(), script.into()];
+        spawn.env = vec![("PATH".into(), "/usr/bin:/bin".into())];
+        (spawn.stdin_pipe, spawn.stdout_pipe) = (true, true);
+        (spawn.uid, spawn.gid, spawn.group) = (Some(4_242), Some(4_242), Some(self.group.entrance()));
+        spawn.spawn().await.unwrap()
     }
 }
 
@@ -95,12 +112,4 @@ fn group(needed: Controller) -> Option<Group> {
         None => Some(group),
         Some(why) => skipped(&why),
     }
-}
-
-async fn start(script: &str) -> Running {
-    let mut spawn = Spawn::new("/bin/sh".into(), "/".into());
-    spawn.args = vec!["-c".into(), script.into()];
-    spawn.env = vec![("PATH".into(), "/usr/bin:/bin".into())];
-    (spawn.stdin_pipe, spawn.stdout_pipe) = (true, true);
-    spawn.spawn().await.unwrap()
 }

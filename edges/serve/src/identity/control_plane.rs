@@ -62,6 +62,12 @@ impl ControlPlaneAt {
     }
 }
 
+/// The port of an https URL: 443 unless it names another.
+#[must_use]
+pub fn port_of(url: &str) -> u16 {
+    url.parse::<http::Uri>().ok().and_then(|uri| uri.port_u16()).unwrap_or(443)
+}
+
 impl ControlPlane {
     /// A caller without an identity: for enrolment.
     ///

@@ -19,6 +19,9 @@ pub enum RunError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] IntervalOutOfBounds),
+    /// A wall around the sidecar cannot be built.
+    #[error(transparent)]
+    Confine(#[from] host::confine::ConfineError),
     /// A file or folder cannot be used.
     #[error(transparent)]
     File(#[from] FileError),

@@ -38,36 +38,28 @@ enum Ground {
 }
 
 impl View {
-    /// The mounts of this view, for a child that works in `cwd`. A readable path that is not there is left out.
+    /// The mounts of this view, for a child that works in `cwd`.
     ///
     /// # Errors
-    /// When a writable folder is not there, or a path cannot be followed.
+    /// When a readable or writable path is not there, or one cannot be followed.
     pub(in crate::process) fn mounts(&self, cwd: &Path) -> io::Result<Mounts> {
         let mut plan = Plan::default();
         for path in &self.readable {
-            plan.want(path, Kind::Readable, Absent::LeftOut)?;
+            plan.want(path, Kind::Readable)?;
         }
-        for path in DEVICES {
-            plan.want(path.as_ref(), Kind::Device, Absent::LeftOut)?;
+        for path in DEVICES.into_iter().map(Path::new).filter(|path| path.exists()) {
+            plan.want(path, Kind::Device)?;
         }
         for path in &self.writable {
-            plan.want(path, Kind::Writable, Absent::Refused)?;
+            plan.want(path, Kind::Writable)?;
         }
-        for path in &self.hidden {
-            plan.want(path, Kind::Hidden, Absent::LeftOut)?;
+        for path in self.hidden.iter().filter(|path| path.exists()) {
+            plan.want(path, Kind::Hidden)?;
         }
-        for (path, kind) in [("/proc", Kind::Processes), ("/tmp", Kind::Scratch)] {
-            plan.want(path.as_ref(), kind, Absent::LeftOut)?;
-        }
+        plan.want("/proc".as_ref(), Kind::Processes)?;
+        plan.want("/tmp".as_ref(), Kind::Scratch)?;
         plan.lay_out(&std::path::absolute(cwd)?)
     }
-}
-
-/// What becomes of a path that is not on this machine.
-#[derive(Clone, Copy)]
-enum Absent {
-    LeftOut,
-    Refused,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -88,18 +80,11 @@ struct Plan {
 }
 
 impl Plan {
-    fn want(&mut self, path: &Path, kind: Kind, absent: Absent) -> io::Result<()> {
-        match self.follow(&std::path::absolute(path)?) {
-            Ok((real, about)) => {
-                self.places.insert(real, Place { kind, folder: about.is_dir() });
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => match absent {
-                Absent::LeftOut => Ok(()),
-                Absent::Refused => Err(error),
-            },
-            Err(error) => Err(error),
-        }
+    fn want(&mut self, path: &Path, kind: Kind) -> io::Result<()> {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display()));
+        let (real, about) = std::path::absolute(path).and_then(|path| self.follow(&path)).map_err(named)?;
+        self.places.insert(real, Place { kind, folder: about.is_dir() });
+        Ok(())
     }
 
     /// Follows the links in a path as the kernel does, and notes them: the child will follow them again.
@@ -159,7 +144,9 @@ impl Plan {
             // What is not there need not be hidden, and what is there as it should be need not be mounted.
             Kind::Hidden if ground.is_own() => return Ok(()),
             kind if ground == Ground::Machine(kind) => return Ok(()),
-            _ if path == Path::new("/") => return Err(io::Error::other("the whole machine is no view of it")),
+            _ if path == Path::new("/") => {
+                return Err(io::Error::other("the whole machine is no view of it"));
+            }
             Kind::Readable
             | Kind::Writable
             | Kind::Hidden

@@ -1,0 +1,253 @@
+//! The walls that the node builds around its tenants' processes: what they see of its files, and how much of its
+//! memory, processors and processes they may use. And what it knows of the walls that they build themselves.
+
+use crate::config::NodeConfig;
+use crate::supervise::Role;
+use core::ops::RangeInclusive;
+use host::confine::cgroup::{
+    Cgroup, CgroupError, Controller, GroupName, GroupNameError, Limits, remove_slice,
+};
+use host::confine::{WALLS_FILE, Wall, Walls};
+use host::process::{Spawn, View};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use terms::{NodeId, TenantId};
+use tokio::time::{Instant, sleep};
+use wire::networks::Quota;
+
+/// The bounds of a quota's memory: below, a data plane has no room for one plan; above, a figure is a mistake.
+const MEMORY_BYTES: RangeInclusive<u64> = 64 << 20..=1 << 40;
+
+/// The bounds of a quota's processor time: the shortest share that the kernel takes, and more than a host has.
+const CPU_MILLICORES: RangeInclusive<u64> = 10..=1_024_000;
+
+/// The bounds of a quota's processes and threads: a data plane's own threads, and what the kernel has numbers for.
+const PIDS: RangeInclusive<u64> = 96..=4_194_304;
+
+/// What a sidecar may use, whatever its tenant does: a hundred times what it needs for a heartbeat.
+const SIDECAR: Limits = Limits { memory_bytes: 128 << 20, cpu_millicores: 250, pids: 32 };
+
+/// Where operators keep what is theirs, root keys among it: configurations, beside which no tenant has business.
+const OPERATORS: &str = "/etc/palisade";
+
+/// How long a process may take to say which walls it stands behind.
+const SAID_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long a process that was killed may take to be gone.
+const EMPTY_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether something is so.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The largest file that says it: six words.
+const SAID_MAX: usize = 1_024;
+
+/// The walls of one node's host. Clones share what they know.
+#[derive(Debug, Clone)]
+pub struct HostWalls(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// None without root: then nothing can be built.
+    slice: Option<GroupName>,
+    views: bool,
+    missing: Mutex<BTreeSet<String>>,
+    groups: Mutex<BTreeMap<(TenantId, Role), Cgroup>>,
+}
+
+/// Says why a process cannot be walled in as it must be.
+#[derive(Debug, thiserror::Error)]
+pub enum WallError {
+    /// A quota is out of bounds.
+    #[error("the quota's `{what}` is {is}, and must be from {min} to {max}")]
+    Quota {
+        /// Which figure.
+        what: &'static str,
+        /// What it is.
+        is: u64,
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
+    /// No group can be made.
+    #[error(transparent)]
+    Group(#[from] CgroupError),
+    /// A tenant's id is no name of a group.
+    #[error(transparent)]
+    Name(#[from] GroupNameError),
+}
+
+/// One process, and the only folders that it is to see beside the system's.
+pub struct Of<'a> {
+    pub(crate) tenant: TenantId,
+    pub(crate) role: Role,
+    pub(crate) quota: Quota,
+    /// Its own folder.
+    pub(crate) own: &'a Path,
+    /// The folder of the socket between data plane and sidecar.
+    pub(crate) run: &'a Path,
+}
+
+impl HostWalls {
+    /// Sees what this host can build, and logs what it cannot.
+    pub(crate) fn around(node: NodeId) -> Self {
+        let slice = host::process::is_root().then(|| GroupName::slice_of(&node.to_string()).ok()).flatten();
+        let view = View::probe();
+        let host = Self(Arc::new(Inner {
+            views: slice.is_some() && view == Wall::Raised,
+            slice,
+            missing: Mutex::default(),
+            groups: Mutex::default(),
+        }));
+        if let Wall::Absent { why } = view {
+            host.lacks("mount_view", &why);
+        }
+        host
+    }
+
+    /// Builds what stands around a process before it begins.
+    ///
+    /// # Errors
+    /// [`WallError`]; the process must not start then.
+    pub(crate) fn raise(&self, of: &Of<'_>, config: &NodeConfig, spawn: &mut Spawn) -> Result<(), WallError> {
+        let limits = limits(of.role, of.quota)?;
+        if self.0.views {
+            spawn.view = Some(view(of, config, &spawn.program));
+        }
+        let Some(slice) = &self.0.slice else {
+            self.lacks("cgroup", &"this needs root");
+            return Ok(());
+        };
+        let part = match of.role {
+            Role::DataPlane => "data",
+            Role::Sidecar => "meter",
+        };
+        let group = Cgroup::create(slice, &format!("{part}-{}", of.tenant).parse()?, limits)?;
+        for missing in group.missing() {
+            let which = match missing.controller {
+                Controller::Memory => "cgroup_memory",
+                Controller::Cpu => "cgroup_cpu",
+                Controller::Pids => "cgroup_pids",
+            };
+            self.lacks(which, &missing.why);
+        }
+        spawn.group = Some(group.entrance());
+        held(&self.0.groups).insert((of.tenant, of.role), group);
+        Ok(())
+    }
+
+    /// Takes down what stood around a process that has ended, and ends what it may have started.
+    pub(crate) async fn lower(&self, tenant: TenantId, role: Role) {
+        let Some(group) = held(&self.0.groups).remove(&(tenant, role)) else { return };
+        let until = Instant::now() + EMPTY_WITHIN;
+        while let Err(error) = group.kill().and_then(|()| group.remove()) {
+            if Instant::now() > until {
+                tracing::warn!(%tenant, ?role, %error, "a control group stays");
+                break;
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Looks, once a process has begun, which walls stand around it: by the kernel's word, and by its own for what
+    /// the kernel does not show.
+    pub(crate) async fn look(&self, role: Role, pid: u32, own: &Path) {
+        let file = own.join(WALLS_FILE);
+        let until = Instant::now() + SAID_WITHIN;
+        let said = loop {
+            // The folder is the process's: what lies there may be anything.
+            let said = host::files::read_foreign(&file, SAID_MAX).ok();
+            match said.and_then(|bytes| serde_json::from_slice::<Walls>(&bytes).ok()) {
+                Some(said) => break said,
+                None if Instant::now() > until => break Walls::default(),
+                None => sleep(LOOK).await,
+            }
+        };
+        let Ok(shown) = Walls::around(pid) else { return };
+        let walls = Walls { landlock_tcp: said.landlock_tcp, ..shown };
+        for name in walls.missing() {
+            // Of these the node knows more itself.
+            let known = name == "cgroup" || name == "mount_view" && !self.0.views;
+            if !known {
+                self.lacks(name, &format!("a process of the kind {role:?} stands without it"));
+            }
+        }
+    }
+
+    /// The names of the walls that are missing on this host, by which it reports them.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        held(&self.0.missing).iter().cloned().collect()
+    }
+
+    /// The processor time that a tenant's data plane used since its group was made, in microseconds; none if nothing
+    /// counts it.
+    #[must_use]
+    pub fn cpu_time_us(&self, tenant: TenantId) -> Option<u64> {
+        held(&self.0.groups).get(&(tenant, Role::DataPlane))?.cpu_time_us().ok()
+    }
+
+    /// Logs each missing wall the first time.
+    fn lacks(&self, wall: &str, why: &dyn core::fmt::Display) {
+        if held(&self.0.missing).insert(wall.to_owned()) {
+            tracing::warn!(wall, %why, "a wall is missing on this host");
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(slice) = &self.slice
+            && let Err(error) = remove_slice(slice)
+        {
+            tracing::warn!(%error, "a control group stays");
+        }
+    }
+}
+
+/// What is gone with its holder must not stop the node: each change under these locks is whole in itself.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn limits(role: Role, quota: Quota) -> Result<Limits, WallError> {
+    let within = |what, is: u64, bounds: RangeInclusive<u64>| {
+        let (min, max) = bounds.into_inner();
+        if (min..=max).contains(&is) { Ok(()) } else { Err(WallError::Quota { what, is, min, max }) }
+    };
+    within("memory_bytes", quota.memory_bytes, MEMORY_BYTES)?;
+    within("cpu_millicores", quota.cpu_millicores.into(), CPU_MILLICORES)?;
+    within("pids", quota.pids.into(), PIDS)?;
+    Ok(match role {
+        Role::DataPlane => Limits {
+            memory_bytes: quota.memory_bytes,
+            cpu_millicores: quota.cpu_millicores,
+            pids: quota.pids,
+        },
+        Role::Sidecar => SIDECAR,
+    })
+}
+
+/// What a process sees: the system's programs and libraries, its own program, its own folder, the one that it shares
+/// with the other process of its tenant, and whom to trust. Nothing else of the state directory, and nothing of the
+/// operator's, wherever that is and whoever may read it.
+fn view(of: &Of<'_>, config: &NodeConfig, program: &Path) -> View {
+    let mut view = View::of_system();
+    view.hidden.extend([config.state_dir.clone(), OPERATORS.into()]);
+    // With what lies beside it, unless that is hidden.
+    view.readable.extend(program.parent().map(Path::to_owned));
+    view.readable.extend([program.to_owned(), config.control_plane_ca_file.clone()]);
+    view.writable.push(of.own.to_owned());
+    match of.role {
+        Role::DataPlane => {
+            view.writable.push(of.run.to_owned());
+            view.readable.extend(config.loopback.egress_allow.iter().filter_map(|one| one.ca_file.clone()));
+        }
+        // It calls on the socket there, and makes nothing.
+        Role::Sidecar => view.readable.push(of.run.to_owned()),
+    }
+    view
+}
