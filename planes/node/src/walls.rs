@@ -251,3 +251,223 @@ fn view(of: &Of<'_>, config: &NodeConfig, program: &Path) -> View {
     }
     view
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use host::process::Running;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+    use tempfile::TempDir;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::process::ChildStdout;
+
+    const A: TenantId = TenantId::from_bytes([1; 16]);
+    const B: TenantId = TenantId::from_bytes([2; 16]);
+    const LEAST: Quota =
+        Quota { memory_bytes: *MEMORY_BYTES.start(), cpu_millicores: 500, pids: 96, connections: 1 };
+
+    /// Says that it lives when it is asked.
+    const NEIGHBOUR: &str = "echo up; read x; for i in $(seq 10); do true & done; wait; echo alive";
+
+    #[tokio::test]
+    async fn a_tenant_that_takes_more_memory_than_its_quota_is_ended_and_its_neighbours_live() {
+        let Some(site) = Site::new("cgroup_memory") else { return };
+        let neighbours = site.neighbours().await;
+        let greedy =
+            site.start(A, Role::DataPlane, "x=$(head -c 200M /dev/zero | tr '\\0' x); echo ${#x}").await;
+        assert_eq!(greedy.said().await, "");
+        for neighbour in neighbours {
+            assert_eq!(neighbour.asked().await, "alive\n");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_tenant_that_starts_more_processes_than_its_quota_is_refused_them_and_its_neighbours_are_not() {
+        let Some(site) = Site::new("cgroup_pids") else { return };
+        let neighbours = site.neighbours().await;
+        let forks = "for i in $(seq 200); do sleep 60 > /dev/null & done; echo never";
+        let greedy = site.start(A, Role::DataPlane, forks).await;
+        assert_eq!(greedy.said().await, "");
+        for neighbour in neighbours {
+            assert_eq!(neighbour.asked().await, "alive\n");
+        }
+        // What it did start ends with its group.
+        site.walls.lower(A, Role::DataPlane).await;
+        assert!(held(&site.walls.0.groups).get(&(A, Role::DataPlane)).is_none());
+    }
+
+    #[tokio::test]
+    async fn the_processor_time_of_a_tenant_is_counted() {
+        let Some(site) = Site::new("cgroup_cpu") else { return };
+        assert_eq!(site.walls.cpu_time_us(A), None);
+        let busy = site.start(A, Role::DataPlane, "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done").await;
+        busy.said().await;
+        assert!(site.walls.cpu_time_us(A).unwrap() > 1_000);
+        site.walls.lower(A, Role::DataPlane).await;
+        assert_eq!(site.walls.cpu_time_us(A), None);
+    }
+
+    #[tokio::test]
+    async fn neither_of_a_tenants_processes_sees_more_than_its_part() {
+        let Some(site) = Site::new("mount_view") else { return };
+        let state = site.dir.path().display();
+        let look = format!(
+            "cd {state}; ls; ls run-{A}; for at in run-{A} data-{A} meter-{A}; do true > $at/x && echo \"wrote $at\"; \
+             done; cat node/known node.key data-{B}/secret; echo end"
+        );
+        let data = site.start(A, Role::DataPlane, &look).await;
+        let wrote = format!("wrote run-{A}\nwrote data-{A}\n");
+        assert_eq!(data.said().await, format!("ca.pem\ndata-{A}\nrun-{A}\nmeter.sock\n{wrote}end\n"));
+        let meter = site.start(A, Role::Sidecar, &look).await;
+        assert_eq!(
+            meter.said().await,
+            format!("ca.pem\nmeter-{A}\nrun-{A}\nmeter.sock\nx\nwrote meter-{A}\nend\n")
+        );
+    }
+
+    #[tokio::test]
+    async fn what_stands_around_a_process_is_the_kernels_word_and_not_its_own() {
+        let Some(site) = Site::new("mount_view") else { return };
+        let boast = r#"echo '{"no_new_privs":true,"capabilities_empty":true,"seccomp":true,"landlock_tcp":true,"mount_view":true,"cgroup":true}' > walls.json; echo up; read x"#;
+        let started = site.start(A, Role::DataPlane, boast).await;
+        site.walls.look(Role::DataPlane, started.running.pid(), &site.folder("data", A)).await;
+        // A shell has no filter of calls. What it says of its ports is all that anybody knows.
+        let missing = site.walls.missing();
+        assert!(missing.contains(&"seccomp".to_owned()), "{missing:?}");
+        for stands in ["no_new_privs", "capabilities_empty", "landlock_tcp", "mount_view", "cgroup"] {
+            assert!(!missing.contains(&stands.to_owned()), "{missing:?}");
+        }
+    }
+
+    #[test]
+    fn a_quota_out_of_bounds_is_refused_by_name() {
+        for (named, quota) in [
+            ("memory_bytes", Quota { memory_bytes: 0, ..LEAST }),
+            ("memory_bytes", Quota { memory_bytes: u64::MAX, ..LEAST }),
+            ("cpu_millicores", Quota { cpu_millicores: 0, ..LEAST }),
+            ("cpu_millicores", Quota { cpu_millicores: u32::MAX, ..LEAST }),
+            ("pids", Quota { pids: 95, ..LEAST }),
+            ("pids", Quota { pids: u32::MAX, ..LEAST }),
+        ] {
+            for role in [Role::DataPlane, Role::Sidecar] {
+                let refusal = limits(role, quota).unwrap_err().to_string();
+                assert!(refusal.starts_with(&format!("the quota's `{named}` is ")), "{refusal}");
+            }
+        }
+        assert_eq!(limits(Role::DataPlane, LEAST).unwrap().memory_bytes, 64 << 20);
+        assert_eq!(limits(Role::Sidecar, LEAST).unwrap(), SIDECAR);
+        assert!(limits(Role::DataPlane, Quota::default()).is_ok());
+    }
+
+    /// A host with the folders of two tenants, all of which anybody may read and, as far as folders go, write.
+    struct Site {
+        dir: TempDir,
+        walls: HostWalls,
+        config: NodeConfig,
+    }
+
+    impl Site {
+        /// None, said loudly, where this host has not the wall that is tried.
+        fn new(needed: &str) -> Option<Self> {
+            let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+            let walls = HostWalls::around(NodeId::from_bytes(host::entropy::bytes().unwrap()));
+            let config =
+                NodeConfig::with_defaults(dir.path().into(), "https://localhost:1".into(), "t".into());
+            let site = Self { dir, walls, config };
+            for tenant in [A, B] {
+                for part in ["data", "meter", "run"] {
+                    site.make(&site.folder(part, tenant));
+                }
+            }
+            site.make(site.dir.path());
+            site.make(&site.dir.path().join("node"));
+            for file in ["ca.pem", "node.key", "node/known"] {
+                std::fs::write(site.dir.path().join(file), "SECRET\n").unwrap();
+            }
+            std::fs::write(site.folder("data", B).join("secret"), "SECRET\n").unwrap();
+            std::fs::write(site.folder("run", A).join("meter.sock"), "").unwrap();
+            site.try_once();
+            let missing = site.walls.missing();
+            if missing.iter().any(|missing| missing == needed || missing == "cgroup") {
+                eprintln!("SKIPPED: this host lacks {missing:?}");
+                return None;
+            }
+            Some(site)
+        }
+
+        /// What is missing shows with the first group.
+        fn try_once(&self) {
+            let mut spawn = self.spawn("true");
+            let (own, run) = (self.folder("data", B), self.folder("run", B));
+            let of = Of { tenant: B, role: Role::DataPlane, quota: LEAST, own: &own, run: &run };
+            self.walls.raise(&of, &self.config, &mut spawn).unwrap();
+        }
+
+        fn folder(&self, part: &str, tenant: TenantId) -> PathBuf {
+            self.dir.path().join(format!("{part}-{tenant}"))
+        }
+
+        fn make(&self, folder: &Path) {
+            std::fs::create_dir_all(folder).unwrap();
+            std::fs::set_permissions(folder, PermissionsExt::from_mode(0o777)).unwrap();
+        }
+
+        fn spawn(&self, script: &str) -> Spawn {
+            let mut spawn = Spawn::new("/bin/sh".into(), self.dir.path().into());
+            spawn.args = vec!["-c".into(), script.into()];
+            spawn.env = vec![("PATH".into(), "/usr/bin:/bin".into())];
+            (spawn.stdin_pipe, spawn.stdout_pipe) = (true, true);
+            (spawn.uid, spawn.gid) = (Some(4_242), Some(4_242));
+            spawn
+        }
+
+        async fn start(&self, tenant: TenantId, role: Role, script: &str) -> Started {
+            let part = match role {
+                Role::DataPlane => "data",
+                Role::Sidecar => "meter",
+            };
+            let (own, run) = (self.folder(part, tenant), self.folder("run", tenant));
+            let mut spawn = self.spawn(script);
+            spawn.cwd.clone_from(&own);
+            let of = Of { tenant, role, quota: LEAST, own: &own, run: &run };
+            self.walls.raise(&of, &self.config, &mut spawn).unwrap();
+            let mut running = spawn.spawn().await.unwrap();
+            let stdout = running.take_stdout().unwrap();
+            Started { running, stdout }
+        }
+
+        /// The sidecar of the same tenant, and another tenant's data plane, both of which run.
+        async fn neighbours(&self) -> [Started; 2] {
+            let mut all = [
+                self.start(A, Role::Sidecar, NEIGHBOUR).await,
+                self.start(B, Role::DataPlane, NEIGHBOUR).await,
+            ];
+            for one in &mut all {
+                one.stdout.read_exact(&mut [0; 3]).await.unwrap();
+            }
+            all
+        }
+    }
+
+    struct Started {
+        running: Running,
+        stdout: ChildStdout,
+    }
+
+    impl Started {
+        /// What it says until its end.
+        async fn said(mut self) -> String {
+            let mut text = String::new();
+            self.stdout.read_to_string(&mut text).await.unwrap();
+            self.running.wait().await.unwrap();
+            text
+        }
+
+        /// What it answers to a line.
+        async fn asked(mut self) -> String {
+            self.running.take_stdin().unwrap().write_all(b"x\n").await.unwrap();
+            self.said().await
+        }
+    }
+}

@@ -55,6 +55,8 @@ impl Mounts {
     /// Moves the calling thread, and nothing else, into the view.
     pub(in crate::process) fn enter(&self) -> io::Result<()> {
         unshare_mounts()?;
+        // The ways through the view are everybody's, whatever this process keeps to itself.
+        rustix::process::umask(Mode::empty());
         rustix::mount::mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
         // On top of the machine's root, which stays this thread's own for as long as paths have to be found in it.
         let root = new(c"tmpfs", &[(c"size", EMPTY_BYTES), (c"mode", c"755")], NO_PROGRAMS)?;
