@@ -1,62 +1,39 @@
 //! A wall clock of a site's own: its programs load a library that shifts what the system says.
 
-use crate::site::program;
-use anyhow::{Result, ensure};
-use std::fs::{self, File, Permissions};
-use std::io::Write as _;
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use crate::preload::Preload;
+use anyhow::Result;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 const SOURCE: &str = include_str!("clock/shift.c");
-
-/// What `palisade` starts, without the environment that it was started with itself.
-const STARTED: [&str; 4] = ["palisade-control", "palisade-node", "palisade-data", "palisade-meter"];
 
 /// The clock of one site's processes.
 #[derive(Debug)]
 pub(crate) struct Clock {
-    folder: PathBuf,
+    shift_file: PathBuf,
+    preload: Preload,
 }
 
 impl Clock {
     /// Makes the library and the programs that load it in `folder`. None without a C compiler.
     pub(crate) fn make(folder: PathBuf) -> Result<Option<Self>> {
-        let clock = Self { folder };
-        let real = clock.folder.join("real");
-        fs::create_dir_all(&real)?;
-        clock.set(0)?;
-        if !clock.compile()? {
-            return Ok(None);
-        }
-        link(&program("palisade"), &clock.palisade())?;
-        for name in STARTED {
-            link(&program(name), &real.join(name))?;
-            let script = format!(
-                "#!/bin/sh\nLD_PRELOAD='{}' exec '{}' \"$@\"\n",
-                clock.library().display(),
-                real.join(name).display()
-            );
-            fs::write(clock.folder.join(name), script)?;
-        }
-        // As root, each zone is a user of its own, and runs and reads what is here.
-        for entry in [fs::read_dir(&clock.folder)?, fs::read_dir(&real)?].into_iter().flatten() {
-            fs::set_permissions(entry?.path(), Permissions::from_mode(0o755))?;
-        }
-        fs::set_permissions(&clock.folder, Permissions::from_mode(0o755))?;
-        Ok(Some(clock))
+        fs::create_dir_all(&folder)?;
+        let shift_file = folder.join("shift");
+        write(&shift_file, 0)?;
+        let defined = [("SHIFT_FILE", &*shift_file.to_string_lossy())];
+        let preload = Preload::make_for_all(folder, SOURCE, &defined)?;
+        Ok(preload.map(|preload| Self { shift_file, preload }))
     }
 
     /// Sets the clock of all that run and will run, in seconds from what the system says.
     pub(crate) fn set(&self, shift_s: i64) -> Result<()> {
-        // Written over: processes have this very file in their memory.
-        let file = File::options().create(true).truncate(false).write(true).open(self.shift_file())?;
-        Ok(file.write_all_at(&shift_s.to_ne_bytes(), 0)?)
+        write(&self.shift_file, shift_s)
     }
 
     /// The `palisade` beside which the other programs are on this clock too.
     pub(crate) fn palisade(&self) -> PathBuf {
-        self.folder.join("palisade")
+        self.preload.palisade()
     }
 
     /// One of the programs that it starts, on this clock.
@@ -66,31 +43,12 @@ impl Clock {
 
     /// What a process loads to be on this clock.
     pub(crate) fn library(&self) -> PathBuf {
-        self.folder.join("shift.so")
-    }
-
-    fn shift_file(&self) -> PathBuf {
-        self.folder.join("shift")
-    }
-
-    fn compile(&self) -> Result<bool> {
-        let file = format!("-DSHIFT_FILE=\"{}\"", self.shift_file().display());
-        let mut command = Command::new("cc");
-        command.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", &file, "-x", "c", "-", "-o"]);
-        let Ok(mut compiler) = command.arg(self.library()).stdin(Stdio::piped()).spawn() else {
-            return Ok(false);
-        };
-        // Dropped at the end of the statement, which is the end of the source.
-        compiler.stdin.take().map(|mut input| input.write_all(SOURCE.as_bytes())).transpose()?;
-        ensure!(compiler.wait()?.success(), "the clock's library cannot be compiled");
-        Ok(true)
+        self.preload.library()
     }
 }
 
-/// The same file under another name; a copy where that is on another disk.
-fn link(from: &Path, to: &Path) -> Result<()> {
-    if fs::hard_link(from, to).is_err() {
-        fs::copy(from, to)?;
-    }
-    Ok(())
+/// Written over: processes have this very file in their memory.
+fn write(shift_file: &Path, shift_s: i64) -> Result<()> {
+    let file = File::options().create(true).truncate(false).write(true).open(shift_file)?;
+    Ok(file.write_all_at(&shift_s.to_ne_bytes(), 0)?)
 }

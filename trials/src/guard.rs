@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 /// Waits for the end of its input, which comes with the end of the trial's process at the latest. Then whatever
-/// still runs in the folder is stopped, and the folder is removed. The folder is never an argument of a
+/// still runs in the folder is stopped, and the folder is removed, with the control groups that a killed node left for the
+/// tenants in it. The folder is never an argument of a
 /// program that the script starts, or it would find itself.
 const SCRIPT: &str = r#"
 trap '' INT TERM HUP
@@ -22,6 +23,12 @@ for signal in TERM KILL; do
   done
 done 2> /dev/null
 grep -F " $FOLDER/" /proc/mounts | cut -d' ' -f2 | while read -r mounted; do umount "$mounted"; done
+for zone in "$FOLDER"/*/data-* "$FOLDER"/*/meter-*; do
+  find /sys/fs/cgroup -type d -path "*/palisade-*.slice/${zone##*/}" | while read -r group; do
+    rmdir "$group"
+    rmdir "${group%/*}"
+  done
+done 2> /dev/null
 rm -rf "$FOLDER"
 "#;
 

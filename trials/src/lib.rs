@@ -3,6 +3,7 @@
 mod api_client;
 mod clock;
 mod guard;
+mod preload;
 mod processes;
 mod python;
 mod raw;

@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::guard::Guard;
+use crate::preload::Preload;
 use crate::{Api, Process, Raw, running_in, signal, wait_until};
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
@@ -45,6 +46,7 @@ pub struct Site {
     up: Option<Child>,
     ready: Ready,
     clock: Option<Clock>,
+    insider: Option<Preload>,
     /// Dropped last: it removes the folder.
     _guard: Guard,
 }
@@ -83,7 +85,15 @@ impl Site {
         let guard = Guard::new(&folder)?;
         // As root, each zone runs under a user id of its own, which has to get into its folder.
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o711))?;
-        Ok(Self { folder, options, up: None, ready: Ready::default(), clock: None, _guard: guard })
+        Ok(Self {
+            folder,
+            options,
+            up: None,
+            ready: Ready::default(),
+            clock: None,
+            insider: None,
+            _guard: guard,
+        })
     }
 
     /// Starts a site in a fresh folder and waits until it is ready.
@@ -251,12 +261,23 @@ impl Site {
         command
     }
 
+    /// Has the `loading` programs of the site, such as `palisade-data`, act as the C in `source` says from within, once
+    /// they are started. False if this machine has no C compiler.
+    ///
+    /// # Errors
+    /// When it cannot be compiled.
+    pub fn act_within(&mut self, source: &str, defined: &[(&str, &str)], loading: &[&str]) -> Result<bool> {
+        self.insider = Preload::make(self.folder.join("insider"), source, defined, loading)?;
+        Ok(self.insider.is_some())
+    }
+
     /// The `palisade up` of this site, not started yet.
     #[must_use]
     pub fn up_command(&self) -> Command {
-        let mut command = match &self.clock {
-            None => self.palisade(&[]),
-            Some(clock) => {
+        let mut command = match (&self.clock, &self.insider) {
+            (None, None) => self.palisade(&[]),
+            (None, Some(insider)) => self.command(&insider.palisade()),
+            (Some(clock), _) => {
                 let mut command = self.command(&clock.palisade());
                 command.env("LD_PRELOAD", clock.library());
                 command

@@ -9,6 +9,7 @@ mod ports;
 mod system_calls;
 mod walls;
 
+pub(crate) use capabilities::bound_capabilities;
 pub use capabilities::{keep_capabilities, keep_thread_capabilities};
 pub use ports::only_tcp_ports;
 pub use rustix::thread::CapabilitySet;

@@ -35,6 +35,7 @@ pub fn raise(config: &Config) -> Result<Walls, WallError> {
 /// The TCP ports that it may connect to.
 fn ports_out(config: &Config) -> Vec<u16> {
     let mut ports = vec![HTTPS, serve::identity::port_of(&config.control_plane_url)];
+    ports.extend(config.control_plane_addr.map(|address| address.port()));
     match config.driver {
         Driver::Linux => {}
         Driver::Loopback => {

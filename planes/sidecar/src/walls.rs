@@ -10,7 +10,9 @@ use host::confine::Walls;
 /// When a wall cannot be built, or what stands cannot be written down.
 pub fn raise(config: &MeterConfig) -> Result<Walls, RunError> {
     // It calls the control plane alone, and nobody calls it: the data plane is asked on a Unix socket.
-    let walls = Walls::raise(&[], &[serve::identity::port_of(&config.control_plane_url)])?;
+    let mut control_plane = vec![serve::identity::port_of(&config.control_plane_url)];
+    control_plane.extend(config.control_plane_addr.map(|address| address.port()));
+    let walls = Walls::raise(&[], &control_plane)?;
     host::files::create_private_dir(&config.state_dir)?;
     walls.write(&config.state_dir)?;
     Ok(walls)

@@ -26,3 +26,4 @@ mod shared;
 mod tampered;
 mod tour;
 mod transport;
+mod walls;

@@ -21,14 +21,14 @@ pub fn keep_capabilities(kept: CapabilitySet) -> Result<(), ConfineError> {
 /// When the kernel refuses.
 pub fn keep_thread_capabilities(kept: CapabilitySet) -> io::Result<()> {
     rustix::thread::set_no_new_privs(true)?;
-    bound(kept)?;
+    bound_capabilities(kept)?;
     rustix::thread::clear_ambient_capability_set()?;
     let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
     Ok(rustix::thread::set_capabilities(None, sets)?)
 }
 
 /// Takes every other capability out of the bounding set: a program of root's would get them back from there.
-fn bound(kept: CapabilitySet) -> io::Result<()> {
+pub(crate) fn bound_capabilities(kept: CapabilitySet) -> io::Result<()> {
     for number in 0..u64::BITS {
         let one = CapabilitySet::from_bits_retain(1 << number);
         if kept.contains(one) {

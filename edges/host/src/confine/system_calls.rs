@@ -82,7 +82,7 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_munmap,
     libc::SYS_memfd_create,
     libc::SYS_membarrier,
-    // Threads, and waiting.
+    // Threads (no processes: `clone` is below), and waiting.
     libc::SYS_exit,
     libc::SYS_exit_group,
     libc::SYS_futex,
@@ -231,7 +231,7 @@ const FAMILIES: [libc::c_int; 3] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6
 const KINDS: [libc::c_int; 2] = [libc::SOCK_STREAM, libc::SOCK_DGRAM];
 const KIND_MASK: u64 = 0xf;
 
-/// What `clone` makes of a namespace or another process tree: never asked by a thread that is started.
+/// What `clone` makes beside a thread: namespaces, and files that watch what was made.
 const NEW_NAMESPACES: u64 = 0x7e02_0080;
 
 /// From now on this process can do what a server does that starts no program, and nothing else: other system calls
@@ -272,7 +272,9 @@ fn no_clone3() -> Option<BpfProgram> {
 fn only_known() -> Option<BpfProgram> {
     let known = CALLS.iter().chain(OLDER_CALLS);
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = known.map(|call| (*call, Vec::new())).collect();
-    let thread = vec![condition(0, Is::MaskedEq(NEW_NAMESPACES), 0)?];
+    let thread = u64::try_from(libc::CLONE_THREAD).ok()?;
+    let thread =
+        vec![condition(0, Is::MaskedEq(NEW_NAMESPACES), 0)?, condition(0, Is::MaskedEq(thread), thread)?];
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(thread).ok()?]);
     // Decided by the filter before.
     rules.insert(libc::SYS_clone3, Vec::new());

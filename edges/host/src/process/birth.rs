@@ -7,7 +7,7 @@ use crate::confine::cgroup::Entrance;
 use crate::network::unshare_network;
 use rustix::fs::Mode;
 use rustix::process::{Gid, Pid, Signal, Uid};
-use rustix::thread::LinkNameSpaceType;
+use rustix::thread::{CapabilitySet, LinkNameSpaceType};
 use std::io::{self, PipeReader, PipeWriter, Read as _};
 use std::os::fd::AsFd as _;
 
@@ -123,6 +123,10 @@ impl Birth {
     }
 
     fn become_user(&self) -> io::Result<()> {
+        if self.uid.is_some_and(|uid| !uid.is_root()) {
+            // While there is still a right to: not even a program of root's could get one back.
+            crate::confine::bound_capabilities(CapabilitySet::empty())?;
+        }
         if let Some(gid) = self.gid {
             rustix::thread::set_thread_gid(gid)?;
         }
