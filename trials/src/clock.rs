@@ -38,7 +38,7 @@ impl Clock {
 
     /// One of the programs that it starts, on this clock.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.preload.program(name)
     }
 
     /// What a process loads to be on this clock.

@@ -4,6 +4,9 @@ use anyhow::Result;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+/// The file in a guarded folder that holds the names of network namespaces to remove with it.
+pub(crate) const NAMESPACES: &str = "namespaces";
+
 /// Waits for the end of its input, which comes with the end of the trial's process at the latest. Then whatever
 /// still runs in the folder is stopped, and the folder is removed, with the control groups that a killed node left for the
 /// tenants in it. The folder is never an argument of a
@@ -29,6 +32,10 @@ for zone in "$FOLDER"/*/data-* "$FOLDER"/*/meter-*; do
     rmdir "${group%/*}"
   done
 done 2> /dev/null
+while read -r name; do
+  umount -l "/run/netns/$name"
+  rm -f "/run/netns/$name"
+done < "$FOLDER/namespaces" 2> /dev/null
 rm -rf "$FOLDER"
 "#;
 

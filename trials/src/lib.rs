@@ -3,6 +3,7 @@
 mod api_client;
 mod clock;
 mod guard;
+mod machine;
 mod preload;
 mod processes;
 mod python;
@@ -10,6 +11,7 @@ mod raw;
 mod site;
 
 pub use api_client::{Api, Denied};
+pub use machine::{Internet, Machine};
 pub use processes::{Process, running_in, signal, wait_until};
 pub use python::Python;
 pub use raw::{Answer, Raw};

@@ -65,7 +65,12 @@ impl Preload {
 
     /// The `palisade` beside these programs.
     pub(crate) fn palisade(&self) -> PathBuf {
-        self.folder.join("palisade")
+        self.program("palisade")
+    }
+
+    /// One of the programs that it starts.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
     /// What is loaded.

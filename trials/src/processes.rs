@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// A process of a site.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Process {
-    /// The program's name, such as `palisade-control`.
+    /// The program's name, such as `palisade-control`; `palisade-keeper` for a node's program that keeps networks.
     pub name: String,
     /// Its id.
     pub pid: u32,
@@ -30,8 +30,12 @@ pub fn running_in(folder: &Path) -> Vec<Process> {
 fn look_at(pid: u32, folder: &Path) -> Option<Process> {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let line = String::from_utf8_lossy(&line).into_owned();
-    let program = line.split('\0').next()?;
-    let name = Path::new(program).file_name()?.to_str()?;
+    let mut arguments = line.split('\0');
+    let program = arguments.next()?;
+    let name = match arguments.next() {
+        Some("keeper") => "palisade-keeper",
+        _ => Path::new(program).file_name()?.to_str()?,
+    };
     let is_ours = name.starts_with("palisade") && line.contains(&*folder.to_string_lossy());
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;

@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::guard::Guard;
 use crate::preload::Preload;
-use crate::{Api, Process, Raw, running_in, signal, wait_until};
+use crate::{Api, Internet, Machine, Process, Raw, running_in, signal, wait_until};
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use std::fs::File;
@@ -47,6 +47,7 @@ pub struct Site {
     ready: Ready,
     clock: Option<Clock>,
     insider: Option<Preload>,
+    machine: Option<Machine>,
     /// Dropped last: it removes the folder.
     _guard: Guard,
 }
@@ -58,6 +59,8 @@ struct Ready {
     control_plane_url: String,
     ca_cert_file: PathBuf,
     operator_token_file: PathBuf,
+    driver: String,
+    not_enforced: Vec<String>,
     data_planes: Vec<DataPlane>,
 }
 
@@ -69,6 +72,8 @@ pub struct DataPlane {
     pub tenant: String,
     /// Where the data plane listens.
     pub url: String,
+    /// The tenant's own network, CIDR, if it has one.
+    pub network: Option<String>,
     /// Its process.
     pub pid: u32,
     /// Its sidecar's process.
@@ -92,6 +97,7 @@ impl Site {
             ready: Ready::default(),
             clock: None,
             insider: None,
+            machine: None,
             _guard: guard,
         })
     }
@@ -104,6 +110,28 @@ impl Site {
         let mut site = Self::prepare(options)?;
         site.again().await?;
         Ok(site)
+    }
+
+    /// Puts a site that was not started yet on a machine of its own, with networks, as root gets them.
+    ///
+    /// # Errors
+    /// When the machine cannot be made.
+    pub fn put_on_machine(&mut self, internet: &mut Internet) -> Result<()> {
+        self.machine = Some(internet.machine(&self.folder)?);
+        Ok(())
+    }
+
+    /// Gives every later `palisade up` these further arguments instead of those that it had.
+    pub fn set_arguments(&mut self, arguments: &[&str]) {
+        self.options.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    }
+
+    /// The machine of its own that it is on.
+    ///
+    /// # Errors
+    /// When it is on none.
+    pub fn machine(&self) -> Result<&Machine> {
+        self.machine.as_ref().context("the site is on no machine of its own")
     }
 
     /// The folder of everything that belongs to the trial.
@@ -172,6 +200,18 @@ impl Site {
         Raw::new(self.url(), self.ca_file(), source)
     }
 
+    /// What keeps tenants apart: `linux` or `loopback`.
+    #[must_use]
+    pub fn driver(&self) -> &str {
+        &self.ready.driver
+    }
+
+    /// The controls that do not hold for want of networks.
+    #[must_use]
+    pub fn not_enforced(&self) -> &[String] {
+        &self.ready.not_enforced
+    }
+
     /// The data planes that ran when the site became ready.
     #[must_use]
     pub fn data_planes(&self) -> &[DataPlane] {
@@ -218,7 +258,10 @@ impl Site {
     }
 
     fn command(&self, palisade: &Path) -> Command {
-        let mut command = Command::new(palisade);
+        let mut command = match &self.machine {
+            None => Command::new(palisade),
+            Some(machine) => machine.command(palisade, &self.folder),
+        };
         command.arg("--state-dir").arg(self.state()).current_dir(&self.folder).stdin(Stdio::null());
         command
     }
@@ -284,6 +327,10 @@ impl Site {
             }
         };
         command.args(["up", "--ready-file"]).arg(self.ready_file());
+        // A site on the trial's own machine leaves that one's network alone.
+        if self.machine.is_none() {
+            command.args(["--driver", "loopback"]);
+        }
         if self.options.any_port {
             command.args(["--data-plane-port", "0", "--control-plane-addr", "127.0.0.1:0"]);
         }

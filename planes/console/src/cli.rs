@@ -4,7 +4,7 @@ use crate::failure::{EXIT_CODES, Exit, Failure, Outcome};
 use crate::output::{Format, Output, stdout_is_terminal};
 use crate::{
     alarm, assure, audit, completions, config, connection, data_plane, event, execution, heartbeat, key,
-    node, run, sidecar, tenant, token, up, usage, verify, workflow,
+    network, node, run, sidecar, tenant, token, up, usage, verify, workflow,
 };
 use clap::{CommandFactory as _, Parser};
 use std::ffi::OsString;
@@ -17,6 +17,7 @@ Examples:
   palisade tenant create acme
   palisade workflow apply orders.yaml --tenant acme
   palisade run orders --input orders.json --tenant acme --wait
+  palisade network probe
   palisade audit verify
   palisade assure run
 
@@ -55,6 +56,8 @@ enum Command {
     DataPlane(data_plane::Command),
     #[command(subcommand)]
     Node(node::Command),
+    #[command(subcommand)]
+    Network(network::Command),
     #[command(subcommand)]
     Keys(key::Command),
     #[command(subcommand)]
@@ -108,7 +111,8 @@ async fn dispatch(cli: Cli, output: &mut Output<'_>) -> Outcome<Exit> {
         Command::Heartbeat(command) => heartbeat::run(command, &at.connect()?, output).await.map(done),
         Command::Sidecar(command) => sidecar::run(command, &at.connect()?, output).await.map(done),
         Command::DataPlane(command) => data_plane::run(command, &at.connect()?, output).await.map(done),
-        Command::Node(command) => node::run(command, &at.connect()?, output).await.map(done),
+        Command::Node(command) => node::run(command, at, output).await,
+        Command::Network(command) => network::run(command, &at.connect()?, output).await,
         Command::Keys(command) => key::run(command, &at.connect()?, output).await.map(done),
         Command::Audit(command) => Box::pin(audit::run(command, at, output)).await.map(done),
         Command::Verify(command) => verify::run(command, output).map(done),

@@ -27,6 +27,8 @@ pub(crate) enum Exit {
     Faulted = 6,
     /// A signature, a proof or a control did not hold.
     Unverified = 7,
+    /// Networks are not what they should be, or nobody can say that they are.
+    Unheld = 8,
 }
 
 /// The exit codes as `--help` lists them.
@@ -39,7 +41,8 @@ Exit codes:
   4  refused: not signed in, or not permitted
   5  unreachable: the control plane or a data plane does not answer
   6  the execution faulted, was cancelled or was given up (`run --wait`)
-  7  verification failed (`verify`, `audit verify`)";
+  7  verification failed (`verify`, `audit verify`)
+  8  networks do not hold: a probe, a host without an answer, open drift (`network probe|drift`)";
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -286,6 +289,7 @@ mod tests {
             Exit::Unreachable,
             Exit::Faulted,
             Exit::Unverified,
+            Exit::Unheld,
         ];
         for (number, exit) in all.into_iter().enumerate() {
             assert_eq!(usize::from(exit.status()), number);

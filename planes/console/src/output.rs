@@ -198,6 +198,16 @@ pub(crate) fn duration(ms: u64) -> String {
     }
 }
 
+/// Bytes as people say them: with the largest unit that leaves at least one, rounded down to a tenth.
+#[must_use]
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match UNITS.into_iter().find(|(_, unit)| count >= *unit) {
+        Some((name, unit)) => format!("{}.{} {name}", count / unit, count % unit * 10 / unit),
+        None => format!("{count} B"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,6 +250,16 @@ mod tests {
     #[test]
     fn cells_cannot_carry_control_characters_into_a_table() {
         assert_eq!(columns(&[vec!["a\u{1b}]0;x\u{7}".into()]]), "a\\u001b]0;x\\u0007\n");
+    }
+
+    #[test]
+    fn bytes_are_told_in_the_largest_unit_that_they_fill() {
+        for (count, text) in
+            [(0, "0 B"), (1_023, "1023 B"), (1_024, "1.0 KiB"), (1_536, "1.5 KiB"), (512 << 20, "512.0 MiB")]
+        {
+            assert_eq!(bytes(count), text);
+        }
+        assert_eq!(bytes(u64::MAX), "17179869183.9 GiB");
     }
 
     fn shown(format: Format, is_terminal: bool, show: impl FnOnce(&mut Output<'_>) -> Outcome) -> String {

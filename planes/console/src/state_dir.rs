@@ -1,6 +1,7 @@
 //! The state directory of `palisade up`: where everything lies, and what is remembered between two runs.
 
 use crate::failure::{Exit, Failure, Outcome};
+use crate::up::Driver;
 use host::files;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -42,11 +43,20 @@ pub(crate) struct Remembered {
     pub uid_base: u32,
     /// Whether each zone has its own user id, which only root can give.
     pub zones_enforced: bool,
+    /// What keeps tenants apart; absent where an earlier release ran, which kept nothing apart.
+    #[serde(default)]
+    pub driver: Option<Driver>,
 }
 
 impl Remembered {
     /// The only version so far.
     pub(crate) const VERSION: u32 = 1;
+
+    /// What keeps tenants apart.
+    #[must_use]
+    pub(crate) fn driver(&self) -> Driver {
+        self.driver.unwrap_or(Driver::Loopback)
+    }
 }
 
 impl StateDir {
@@ -105,6 +115,12 @@ impl StateDir {
     #[must_use]
     pub(crate) fn node(&self) -> PathBuf {
         self.0.join("node")
+    }
+
+    /// What the node says of the networks that it built; there while they stand.
+    #[must_use]
+    pub(crate) fn networks(&self) -> PathBuf {
+        self.node().join("networks.json")
     }
 
     /// Copies of the programs, for when their own folder is closed to the zones' users.
@@ -224,6 +240,15 @@ mod tests {
     }
 
     #[test]
+    fn what_an_earlier_release_remembered_reads_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path());
+        let earlier = serde_json::to_string(&remembered()).unwrap().replace(",\"driver\":\"loopback\"", "");
+        std::fs::write(dir.path().join(UP), earlier).unwrap();
+        assert_eq!(state.recall().unwrap(), Some(Remembered { driver: None, ..remembered() }));
+    }
+
+    #[test]
     fn a_state_directory_that_was_asked_for_is_used_as_asked() {
         let state = StateDir::find(Some(Path::new("/x/y"))).unwrap();
         assert_eq!(state.path(), Path::new("/x/y"));
@@ -239,6 +264,7 @@ mod tests {
             data_plane_port: 5678,
             uid_base: 63_000,
             zones_enforced: false,
+            driver: Some(Driver::Loopback),
         }
     }
 }

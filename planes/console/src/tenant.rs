@@ -151,7 +151,7 @@ fn only(tenants: &[TenantView]) -> Outcome<&TenantView> {
 }
 
 /// Reads a tenant's name or id from the command line.
-fn reference(text: &str) -> Result<String, terms::NameError> {
+pub(crate) fn reference(text: &str) -> Result<String, terms::NameError> {
     text.parse::<TenantRef>().map(|_| text.to_owned())
 }
 

@@ -1,5 +1,7 @@
 //! Whole command lines against a fake control plane: what is asked, what is printed, how it ends.
 
+mod networks;
+
 use crate::failure::{Exit, Failure};
 use crate::fake_api::FakeApi;
 use api::audit::{CheckpointView, Leaves};

@@ -3,15 +3,20 @@
 //! It makes the state directory, keys and tokens, starts the control plane and the node as processes of their
 //! own, and stays in the foreground. Once they run, it speaks to them through the API like any other client.
 
+mod base;
 mod configs;
 mod demo;
+mod driver;
 mod health;
 mod ports;
 mod processes;
 mod programs;
+mod resolvers;
 mod site;
 mod state;
 mod summary;
+
+pub(crate) use driver::Driver;
 
 use crate::client::{Call, Client};
 use crate::connection::{self, connect_to_state};
@@ -29,7 +34,7 @@ use processes::Processes;
 use site::Site;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use summary::Summary;
+use summary::{Networks, Summary};
 use terms::{TenantId, Timestamp};
 
 /// How often a state that is waited for is asked for.
@@ -50,20 +55,24 @@ const DATA_PLANES_MAX: u32 = 155;
 Examples:
   palisade up --demo
   palisade up --state-dir /var/lib/palisade --control-plane-addr 127.0.0.1:9443
-  palisade up --demo --control-plane-addr 127.0.0.1:0 --data-plane-port 0 --ready-file ready.json
+  palisade up --demo --control-plane-addr 127.0.0.1:0 --ready-file ready.json
+  palisade up --demo --driver loopback --data-plane-port 0
 
-As root each part runs as a user of its own. Not as root everything is one user, and `up` says
-which walls are missing. A second `up` on the same state directory resumes where the first one
+As root each part runs as a user of its own, and each tenant in a network of its own. Not as root
+everything is one user on this machine's own network, and `up` says which walls are missing. A second `up` on the same state directory resumes where the first one
 stopped. Root's zones cannot pass through a folder such as /root; there the default state directory is
 /var/lib/palisade.")]
 pub(crate) struct Options {
     /// Makes a tenant `demo`, applies a sample workflow and runs it
     #[arg(long)]
     demo: bool,
-    /// Where the control plane listens; port 0 takes any [default: 127.0.0.1:8443, any port if taken]
+    /// What keeps tenants apart [default: that of the last time; at first linux as root, loopback otherwise]
+    #[arg(long, value_enum)]
+    driver: Option<Driver>,
+    /// Where the control plane is reached; port 0 takes any [default: 127.0.0.1:8443, any port if taken]
     #[arg(long, value_name = "ADDR")]
     control_plane_addr: Option<SocketAddr>,
-    /// Where the first data plane listens; 0 takes any [default: 5678, any port if taken]
+    /// With driver loopback, where the first data plane listens; 0 takes any [default: 5678, any port if taken]
     #[arg(long, value_name = "PORT")]
     data_plane_port: Option<u16>,
     /// Writes where everything is to this file, JSON, once all of it is ready
@@ -106,6 +115,7 @@ pub(crate) async fn run(
     refuse_lost_ready_file(&options)?;
     let site = Site::prepare(&options, at.state_dir.as_deref())?;
     remove_ready_file(&options)?;
+    announce(&site, &progress);
     let mut processes = Processes::default();
     let outcome = until_stopped(&options, &site, &mut processes, stopped.as_mut(), &progress, output).await;
     processes.stop(&Progress::spinner("stopping")).await;
@@ -146,6 +156,12 @@ async fn bring_up(
     progress: &Progress,
 ) -> Outcome<Summary> {
     let began = host::clock::now();
+    if site.driver() == Driver::Linux {
+        // The control plane runs inside what the node builds.
+        progress.step("building the networks");
+        processes.start_node(site).await?;
+        progress.done("the networks stand");
+    }
     progress.step("starting the control plane");
     processes.start_control(site).await?;
     site.control_plane_is_ready()?;
@@ -158,7 +174,9 @@ async fn bring_up(
     };
     progress.step("starting the node");
     enrol_node(site, &client).await?;
-    processes.start_node(site).await?;
+    if site.driver() == Driver::Loopback {
+        processes.start_node(site).await?;
+    }
     let wanted = match &demo {
         Some(demo) => vec![demo.tenant.clone()],
         None => active_tenants(&client).await?,
@@ -174,8 +192,30 @@ async fn bring_up(
         Some(demo) => Some(processes.attend(demo::run(&client, demo, site.interval_ms, progress)).await?),
         None => None,
     };
-    let (data_planes, url) = (found.running, client.url().to_owned());
-    Ok(Summary::gather(site, processes, data_planes, url, demo))
+    let networks = match site.driver() {
+        Driver::Linux => processes.attend(Networks::of(&client)).await?,
+        Driver::Loopback => Networks::default(),
+    };
+    Ok(Summary::gather(site, processes, found.running, networks, demo))
+}
+
+/// Says what is different from what somebody may expect of this state directory or machine.
+fn announce(site: &Site, progress: &Progress) {
+    match (site.driver_before, site.driver()) {
+        (Some(Driver::Loopback), Driver::Linux) => progress.line(
+            "networks: driver linux from now on; each tenant's data plane moves into a network of its own",
+        ),
+        (Some(Driver::Linux), Driver::Loopback) => progress.line(
+            "networks: driver loopback from now on; NET-1 to NET-5, which held here, are not enforced any more",
+        ),
+        _ => {}
+    }
+    if site.driver() == Driver::Linux && site.resolvers.is_empty() {
+        progress.line(
+            "names: /etc/resolv.conf names no resolver that the control plane's network can reach, so workflows \
+             can call no names; name one there (by IPv4, not on the loopback) and start again",
+        );
+    }
 }
 
 /// Gives the node a one-time token, if it has no certificate yet or asks for a new one.

@@ -24,6 +24,7 @@ mod search;
 mod secrets;
 mod shared;
 mod tampered;
+mod tenants_apart;
 mod tour;
 mod transport;
 mod walls;

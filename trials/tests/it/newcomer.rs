@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use trials::{Options, Site, is_full, wait_until};
+use trials::{Internet, Options, Site, is_full, wait_until};
 use wire::outcome::Reason;
 
 /// How long a newcomer waits, the build aside.
@@ -118,6 +118,32 @@ async fn as_root_each_zone_is_a_user_of_its_own() {
     } else {
         assert!(site.said().contains("zones: all processes are one user"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_root_the_default_is_a_network_of_its_own_for_each_tenant() {
+    let mut site = Site::prepare(Options { any_port: false, ..Options::default() }).unwrap();
+    let Some(mut internet) = Internet::make("the default as root", site.folder()).unwrap() else { return };
+    site.put_on_machine(&mut internet).unwrap();
+    site.again().await.unwrap();
+    assert_eq!((site.driver(), site.not_enforced()), ("linux", &[][..]));
+    let said = site.said();
+    for expected in [
+        "control plane  -       https://localhost:8443 ",
+        "data plane     demo    https://10.101.0.10:5678 ",
+        "  10.101.0.0/16\n",
+        "usage          1 executions, 13 steps",
+    ] {
+        assert!(said.contains(expected), "no `{expected}` in:\n{said}");
+    }
+    assert!(!said.contains("NET-1"), "{said}");
+    let offered = said.lines().filter_map(|line| line.strip_prefix("  palisade "));
+    for command in offered {
+        let arguments: Vec<&str> = command.split(' ').take_while(|word| *word != "--state-dir").collect();
+        site.run(&arguments).unwrap();
+    }
+    site.stop().await.unwrap();
+    site.machine().unwrap().is_clean(SOON).await.unwrap();
 }
 
 #[tokio::test]

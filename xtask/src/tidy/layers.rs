@@ -11,7 +11,7 @@ const NO_SIBLINGS: [&str; 3] = ["engines", "planes", "bin"];
 
 /// Rooms that speak `api` only, and what else of ours they may know.
 const NARROW: [(&str, &[&str]); 1] =
-    [("console", &["api", "host", "ledger", "notary", "serve", "terms", "wire"])];
+    [("console", &["api", "host", "ledger", "network", "notary", "serve", "terms", "wire"])];
 
 /// A crate and the layer its folder puts it in.
 type Rooms = BTreeMap<String, String>;

@@ -1,6 +1,9 @@
 //! The configuration files that `up` writes for the processes it starts.
 
+use super::driver::Driver;
 use super::site::Site;
+use network::addresses::{CONTROL_PLANE, HTTPS_PORT};
+use std::net::SocketAddr;
 use std::path::Path;
 use terms::Digest;
 
@@ -12,7 +15,11 @@ pub(crate) fn control(site: &Site, operator_token: &Digest) -> String {
     let mut text = String::from(WRITTEN_BY);
     text.push_str(&path("state_dir", &dir));
     text.push_str(&line("public_url", &chosen.public_url));
-    text.push_str(&line("listen", &chosen.control_plane_addr.to_string()));
+    text.push_str(&line("listen", &listen(site).to_string()));
+    if site.driver() == Driver::Linux {
+        // Its namespace has no way to where the host publishes it.
+        text.push_str(&line("public_addr", &listen(site).to_string()));
+    }
     text.push_str(&line("metrics_listen", "127.0.0.1:0"));
     text.push_str(&path("root_key_file", &site.root_key()));
     text.push_str(&format!("zones_enforced = {}\n", chosen.zones_enforced));
@@ -34,6 +41,26 @@ pub(crate) fn node(site: &Site) -> String {
     text.push_str(&format!("uid_base = {}\n", chosen.uid_base));
     text.push_str(&format!("interval_ms = {}\n", site.interval_ms));
     text.push_str(&path("bin_dir", &site.programs));
+    text.push_str(&networks(site));
+    text
+}
+
+/// Where the control plane listens: in its own namespace, if it has one.
+fn listen(site: &Site) -> SocketAddr {
+    match site.driver() {
+        Driver::Linux => (CONTROL_PLANE, HTTPS_PORT).into(),
+        Driver::Loopback => site.chosen.control_plane_addr,
+    }
+}
+
+fn networks(site: &Site) -> String {
+    let mut text = format!("\n[networks]\n{}", line("driver", site.driver().as_str()));
+    if site.driver() == Driver::Linux {
+        text.push_str(&line("place", "here"));
+        text.push_str(&line("published", &site.chosen.control_plane_addr.to_string()));
+        let reach: Vec<String> = site.resolvers.iter().map(|at| quoted(&at.to_string())).collect();
+        text.push_str(&format!("reach = [{}]\n", reach.join(", ")));
+    }
     text
 }
 
@@ -66,6 +93,10 @@ mod tests {
             true
         }
 
+        fn leads_here(&self, _: SocketAddr) -> bool {
+            true
+        }
+
         fn any_free(&self, _: IpAddr) -> Option<u16> {
             None
         }
@@ -77,6 +108,7 @@ mod tests {
         state_dir: String,
         public_url: String,
         listen: SocketAddr,
+        public_addr: Option<SocketAddr>,
         metrics_listen: SocketAddr,
         root_key_file: String,
         zones_enforced: bool,
@@ -101,6 +133,16 @@ mod tests {
         uid_base: u32,
         interval_ms: u64,
         bin_dir: String,
+        networks: Networks,
+    }
+
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Networks {
+        driver: String,
+        place: Option<String>,
+        published: Option<SocketAddr>,
+        reach: Option<Vec<SocketAddr>>,
     }
 
     #[test]
@@ -113,6 +155,7 @@ mod tests {
         assert_eq!(control.root_key_file, format!("{odd}/control/root.key"));
         assert_eq!(control.public_url, "https://localhost:8443");
         assert_eq!((control.listen.port(), control.metrics_listen.port()), (8_443, 0));
+        assert_eq!(control.public_addr, None);
         assert_eq!((control.zones_enforced, control.metering.interval_ms), (false, 2_000));
         assert_eq!(control.operator_token_sha256, [digest]);
         let node: Node = read(&node(&site));
@@ -121,16 +164,32 @@ mod tests {
         assert_eq!(node.enrol_token_file, format!("{odd}/node/enrol.token"));
         assert_eq!((node.data_plane_port, node.uid_base, node.interval_ms), (5_678, 63_000, 2_000));
         assert_eq!(node.control_plane_url, "https://localhost:8443");
+        let none = Networks { driver: "loopback".into(), place: None, published: None, reach: None };
+        assert_eq!(node.networks, none);
+    }
+
+    #[test]
+    fn with_networks_the_control_plane_listens_in_its_own_and_is_published_where_it_was_asked_for() {
+        let root = Asked { is_root: true, ..Asked::default() };
+        let chosen = decide(None, &root, &Free).unwrap();
+        let mut site = Site::for_tests(StateDir::new(Path::new("/s")), chosen);
+        site.resolvers = vec!["192.0.2.8:53".parse().unwrap(), "192.0.2.9:53".parse().unwrap()];
+        let control: Control = read(&control(&site, &Digest::sha256(b"x")));
+        assert_eq!(control.listen, "10.100.0.2:443".parse().unwrap());
+        assert_eq!(control.public_addr, Some(control.listen));
+        assert_eq!(control.public_url, "https://localhost:8443");
+        let node: Node = read(&node(&site));
+        let networks = Networks {
+            driver: "linux".into(),
+            place: Some("here".into()),
+            published: Some("127.0.0.1:8443".parse().unwrap()),
+            reach: Some(vec!["192.0.2.8:53".parse().unwrap(), "192.0.2.9:53".parse().unwrap()]),
+        };
+        assert_eq!((node.networks, &*node.control_plane_url), (networks, "https://localhost:8443"));
     }
 
     fn site(dir: &str) -> Site {
-        Site {
-            state: StateDir::new(Path::new(dir)),
-            chosen: decide(None, &Asked::default(), &Free).unwrap(),
-            programs: "/opt/palisade".into(),
-            interval_ms: 2_000,
-            _lock: None,
-        }
+        Site::for_tests(StateDir::new(Path::new(dir)), decide(None, &Asked::default(), &Free).unwrap())
     }
 
     fn read<T: serde::de::DeserializeOwned>(text: &str) -> T {

@@ -2,12 +2,13 @@
 
 use super::health::Deaths;
 use super::site::Site;
-use super::{PATIENCE_MS, POLL};
+use super::{Driver, PATIENCE_MS, POLL, base};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::progress::Progress;
 use crate::state_dir::DISK;
 use core::time::Duration;
-use host::process::{Output as Stderr, Running, Spawn};
+use host::network::Namespace;
+use host::process::{Network, Output as Stderr, Running, Spawn};
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -21,6 +22,9 @@ const CONTROL_GRACE_MS: u64 = 15_000;
 
 /// How soon after a failed call its process's death is known, if that was the reason.
 const DEATH_NOTICE: Duration = Duration::from_millis(200);
+
+/// How often it is looked whether the control plane still runs in the namespace that the node keeps for it.
+const LOOK_AT_NETWORK: Duration = Duration::from_secs(1);
 
 /// A log is begun anew at a start once it is this long; the old one stays beside it.
 const LOG_MAX: u64 = 8 * 1024 * 1024;
@@ -40,6 +44,8 @@ pub(crate) struct Process {
     name: &'static str,
     running: Running,
     log: Log,
+    /// The network of its own that it runs in, if it has one.
+    network: Option<Namespace>,
 }
 
 /// A process's log file, and where this run's part begins.
@@ -78,7 +84,11 @@ impl Processes {
         let ready_file = dir.join("ready.json");
         // Left by a run that was killed, it would say that this one is ready.
         remove(&ready_file)?;
-        let process = Process::start("palisade-control", site, &dir, site.control_uid()).await?;
+        let network = match site.driver() {
+            Driver::Linux => Some(base::control_plane_namespace(&site.state)?),
+            Driver::Loopback => None,
+        };
+        let process = Process::start("palisade-control", site, &dir, site.control_uid(), network).await?;
         self.control = Some(process);
         match self.attend(is_there(&ready_file)).await? {
             true => Ok(()),
@@ -86,13 +96,22 @@ impl Processes {
         }
     }
 
-    /// Starts the node, which starts data planes and sidecars.
+    /// Starts the node, which starts data planes and sidecars; and with networks waits until they stand.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// When it cannot be started, or its networks do not stand in time; with the last lines of its log.
     pub(crate) async fn start_node(&mut self, site: &Site) -> Outcome {
-        self.node = Some(Process::start("palisade-node", site, &site.state.node(), None).await?);
-        Ok(())
+        let networks = site.state.networks();
+        // Left by a run that was killed, it would say that they stand.
+        remove(&networks)?;
+        self.node = Some(Process::start("palisade-node", site, &site.state.node(), None, None).await?);
+        if site.driver() == Driver::Loopback {
+            return Ok(());
+        }
+        match self.attend(is_there(&networks)).await? {
+            true => Ok(()),
+            false => Err(stuck(self.node.as_ref(), "the networks do not stand after a minute")),
+        }
     }
 
     /// Does `work` while every process lives.
@@ -118,7 +137,18 @@ impl Processes {
     pub(crate) async fn keep_running(&mut self, site: &Site, progress: &Progress) -> Failure {
         let mut deaths = Deaths::default();
         loop {
-            let (name, status) = self.death().await;
+            let network = self.control.as_ref().and_then(|control| control.network.clone());
+            let (name, status) = tokio::select! {
+                death = self.death() => death,
+                () = replaced(network, site) => {
+                    progress.line("the control plane's namespace was replaced; starting it in the new one");
+                    match self.restart_control(site).await {
+                        Ok(()) => progress.done("palisade-control runs again"),
+                        Err(failure) => return failure,
+                    }
+                    continue;
+                }
+            };
             let failure = self.died(name, status);
             if !deaths.may_start_again(name, host::clock::now()) {
                 return failure;
@@ -134,6 +164,14 @@ impl Processes {
             }
             progress.done(&format!("{name} runs again"));
         }
+    }
+
+    async fn restart_control(&mut self, site: &Site) -> Outcome {
+        if let Some(mut process) = self.control.take() {
+            // Whether or not it could be waited for, it does not run any more.
+            let _ended = process.running.terminate(CONTROL_GRACE_MS).await;
+        }
+        self.start_control(site).await
     }
 
     /// Stops all processes: the node with its data planes and sidecars first, so that their last outcomes and
@@ -180,11 +218,18 @@ const LOOK: &str = "mend what its log says and run `palisade up` again; the stat
                     (PALISADE_LOG=debug makes the log say more)";
 
 impl Process {
-    async fn start(name: &'static str, site: &Site, dir: &Path, uid: Option<u32>) -> Outcome<Self> {
+    async fn start(
+        name: &'static str,
+        site: &Site,
+        dir: &Path,
+        uid: Option<u32>,
+        network: Option<Namespace>,
+    ) -> Outcome<Self> {
         let log = Log::open(dir)?;
         let mut spawn = Spawn::new(site.programs.join(name), dir.to_owned());
         spawn.args = vec!["--config".into(), dir.join("config.toml").into()];
         (spawn.uid, spawn.gid) = (uid, uid);
+        spawn.network = network.clone().map_or(Network::Inherited, Network::Of);
         spawn.env = std::env::var_os(LOG_LEVEL).map(|level| (LOG_LEVEL.into(), level)).into_iter().collect();
         spawn.stderr = Stderr::File(log.path.clone());
         let running = spawn.spawn().await.map_err(|error| {
@@ -195,7 +240,7 @@ impl Process {
                 "check that the program can be run",
             )
         })?;
-        Ok(Self { name, running, log })
+        Ok(Self { name, running, log, network })
     }
 }
 
@@ -250,6 +295,20 @@ async fn is_there(path: &Path) -> Outcome<bool> {
         tokio::time::sleep(POLL).await;
     }
     Ok(false)
+}
+
+/// Waits until the node keeps another namespace for the control plane than `network`, which it runs in: somebody
+/// removed that one. Never ends for one that has no network of its own.
+async fn replaced(network: Option<Namespace>, site: &Site) {
+    let Some(network) = network else { return core::future::pending().await };
+    loop {
+        tokio::time::sleep(LOOK_AT_NETWORK).await;
+        // While there is none, the node is about to make another.
+        let kept = base::control_plane_namespace(&site.state);
+        if kept.is_ok_and(|kept| kept.is_same_as(&network).is_ok_and(|same| !same)) {
+            return;
+        }
+    }
 }
 
 async fn death_of(process: Option<&mut Process>) -> Option<ExitStatus> {

@@ -1,14 +1,16 @@
 //! The place where `up` builds: the state directory with its lock, its folders, its key and its token.
 
 use super::state::{Asked, decide};
-use super::{DEMO_INTERVAL_MS, Options, configs, ports, programs};
+use super::{DEMO_INTERVAL_MS, Driver, Options, configs, ports, programs, resolvers};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::state_dir::{DISK, FILE_MAX, Remembered, StateDir, closed_ancestor};
 use crate::token;
 use core::fmt::Write as _;
 use host::files::{self, DirLock, FileError, LockError, Owner};
+use std::net::{SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use terms::Token;
+use tokio::net::TcpSocket;
 use zeroize::Zeroizing;
 
 /// Everything that is decided before the first process starts.
@@ -20,8 +22,14 @@ pub(crate) struct Site {
     pub chosen: Remembered,
     /// The folder of the programs.
     pub programs: PathBuf,
+    /// What kept tenants apart before, if it was something else.
+    pub driver_before: Option<Driver>,
+    /// With networks: the resolvers that the control plane may ask.
+    pub resolvers: Vec<SocketAddrV4>,
     /// Milliseconds between heartbeats.
     pub interval_ms: u64,
+    /// With networks: holds the host's port that leads to the control plane. Whoever listened there would wait in vain.
+    pub(super) _published: Option<TcpSocket>,
     /// Keeps a second `up` out for as long as this one lives.
     pub(super) _lock: Option<DirLock>,
 }
@@ -47,15 +55,40 @@ impl Site {
             control_plane_addr: options.control_plane_addr,
             data_plane_port: options.data_plane_port,
             uid_base: options.uid_base,
+            driver: options.driver,
             is_root,
         };
-        let chosen = decide(state.recall()?.as_ref(), &asked, &ports::ThisMachine)?;
+        let before = state.recall()?;
+        let chosen = decide(before.as_ref(), &asked, &ports::ThisMachine)?;
+        let driver = chosen.driver();
+        driver.try_out()?;
         let programs = programs::find(&state, chosen.zones_enforced)?;
         let default = if options.demo { DEMO_INTERVAL_MS } else { wire::heartbeat::INTERVAL_MS };
         let interval_ms = options.heartbeat_interval_ms.unwrap_or(default);
-        let site = Self { state, chosen, programs, interval_ms, _lock: Some(lock) };
+        let site = Self {
+            driver_before: before.map(|before| before.driver()).filter(|before| *before != driver),
+            resolvers: match driver {
+                Driver::Linux => resolvers::of_this_machine(),
+                Driver::Loopback => Vec::new(),
+            },
+            _published: match driver {
+                Driver::Linux => Some(hold(chosen.control_plane_addr)?),
+                Driver::Loopback => None,
+            },
+            state,
+            chosen,
+            programs,
+            interval_ms,
+            _lock: Some(lock),
+        };
         site.furnish()?;
         Ok(site)
+    }
+
+    /// What keeps tenants apart.
+    #[must_use]
+    pub(crate) fn driver(&self) -> Driver {
+        self.chosen.driver()
     }
 
     /// The root key's file.
@@ -144,6 +177,23 @@ impl Site {
     }
 }
 
+/// Binds `address`, at which nobody listens: connections to it are led to the control plane before they would
+/// arrive.
+fn hold(address: SocketAddr) -> Outcome<TcpSocket> {
+    let held = || {
+        let socket = TcpSocket::new_v4()?;
+        // What ended here a moment ago is no hindrance; whoever comes from now on is.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.set_reuseaddr(false)?;
+        Ok(socket)
+    };
+    held().map_err(|error: std::io::Error| {
+        let cause = format!("{address} cannot be held for the control plane: {error}");
+        Failure::new(Exit::Failure, "port_taken", cause, "choose another: --control-plane-addr 127.0.0.1:0")
+    })
+}
+
 fn make_dir(path: &Path, mode: u32, owner: Owner) -> Outcome {
     files::create_dir(path, mode, owner).map_err(|error| {
         let next = match &error {
@@ -154,6 +204,23 @@ fn make_dir(path: &Path, mode: u32, owner: Owner) -> Outcome {
         };
         Failure::of_file(&error, next)
     })
+}
+
+#[cfg(test)]
+impl Site {
+    /// A site that nobody prepared.
+    pub(super) fn for_tests(state: StateDir, chosen: Remembered) -> Self {
+        Self {
+            state,
+            chosen,
+            programs: "/opt/palisade".into(),
+            driver_before: None,
+            resolvers: Vec::new(),
+            interval_ms: 2_000,
+            _published: None,
+            _lock: None,
+        }
+    }
 }
 
 fn refuse_unreachable(state: &StateDir) -> Outcome {
@@ -274,6 +341,16 @@ mod tests {
         assert!(!site.state.ca().exists());
     }
 
+    #[tokio::test]
+    async fn a_port_that_is_held_is_nobody_elses() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let held = hold(free).unwrap();
+        assert!(std::net::TcpListener::bind(free).is_err());
+        assert!(std::net::TcpStream::connect(free).is_err(), "nobody listens there");
+        drop(held);
+        assert!(std::net::TcpListener::bind(free).is_ok());
+    }
+
     fn secrets(site: &Site) -> (String, String) {
         let read = |path| fs::read_to_string(path).unwrap();
         (read(site.root_key()), read(site.state.operator_token()))
@@ -289,9 +366,9 @@ mod tests {
             data_plane_port: 5_678,
             uid_base: 63_000,
             zones_enforced: false,
+            driver: Some(Driver::Loopback),
         };
-        let state = StateDir::new(dir);
-        Site { state, chosen, programs: "/opt".into(), interval_ms: 2_000, _lock: None }
+        Site::for_tests(StateDir::new(dir), chosen)
     }
 
     const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMIIB+/=\nAAAA\n-----END CERTIFICATE-----\n";

@@ -1,10 +1,11 @@
-//! What `up` decides before it starts anything: ports, addresses, user ids. Pure.
+//! What `up` decides before it starts anything: ports, addresses, user ids, the driver. Pure.
 
+use super::driver::Driver;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::state_dir::Remembered;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// Where the control plane listens, unless asked otherwise.
+/// Where the control plane is reached, unless asked otherwise.
 pub(crate) const CONTROL_PLANE_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8_443);
 
 /// Where the first data plane listens, unless asked otherwise.
@@ -16,13 +17,15 @@ pub(crate) const UID_BASE: u32 = 63_000;
 /// What the command line asks for.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Asked {
-    /// Where the control plane shall listen.
+    /// Where the control plane shall be reached.
     pub control_plane_addr: Option<SocketAddr>,
     /// Where the first data plane shall listen.
     pub data_plane_port: Option<u16>,
     /// The first user id of the zones.
     pub uid_base: Option<u32>,
-    /// Whether `up` runs as root, so that it can give each zone its own user id.
+    /// What shall keep tenants apart.
+    pub driver: Option<Driver>,
+    /// Whether `up` runs as root, so that it can give each zone its own user id and each tenant its own network.
     pub is_root: bool,
 }
 
@@ -30,6 +33,10 @@ pub(crate) struct Asked {
 pub(crate) trait Ports {
     /// Whether somebody could listen at `addr`.
     fn is_free(&self, addr: SocketAddr) -> bool;
+
+    /// Whether what is sent to `addr`, which is free, would come to who listens there: a rule of the host's may lead
+    /// it elsewhere.
+    fn leads_here(&self, addr: SocketAddr) -> bool;
 
     /// A free port at `ip`.
     fn any_free(&self, ip: IpAddr) -> Option<u16>;
@@ -46,7 +53,18 @@ pub(crate) fn decide(before: Option<&Remembered>, asked: &Asked, ports: &impl Po
     if let Some(before) = before {
         refuse_other_walls(before, asked)?;
     }
+    let driver = Driver::decide(asked.driver, before.and_then(|before| before.driver), asked.is_root)?;
     let addr = control_plane_addr(before, asked, ports)?;
+    // With networks it is our own rules that lead what is sent there to the control plane.
+    if driver == Driver::Loopback && !ports.leads_here(addr) {
+        return Err(led_elsewhere(addr));
+    }
+    if driver == Driver::Linux && addr.is_ipv6() {
+        return Err(Failure::usage(
+            format!("tenant networks have no IPv6 yet, so the control plane cannot be published at {addr}"),
+            "name an IPv4 address: --control-plane-addr 127.0.0.1:8443",
+        ));
+    }
     let data_plane_port = data_plane_port(before, asked, ports)?;
     let url = url_of(addr);
     Ok(Remembered {
@@ -57,6 +75,7 @@ pub(crate) fn decide(before: Option<&Remembered>, asked: &Asked, ports: &impl Po
         data_plane_port,
         uid_base: asked.uid_base.or(before.map(|before| before.uid_base)).unwrap_or(UID_BASE),
         zones_enforced: asked.is_root,
+        driver: Some(driver),
     })
 }
 
@@ -116,6 +135,13 @@ fn taken(addr: SocketAddr, next: &str) -> Failure {
     Failure::new(Exit::Failure, "port_taken", cause, next)
 }
 
+fn led_elsewhere(addr: SocketAddr) -> Failure {
+    let cause = format!("a rule of this host leads connections to {addr} elsewhere");
+    let next = "if networks that a killed run left do so: palisade node reset --yes; or choose another: \
+                --control-plane-addr 127.0.0.1:0";
+    Failure::new(Exit::Failure, "port_taken", cause, next)
+}
+
 /// How clients on this host reach the address.
 fn url_of(addr: SocketAddr) -> String {
     let port = addr.port();
@@ -134,6 +160,7 @@ mod tests {
     struct Machine {
         taken: Vec<u16>,
         any: Option<u16>,
+        led_elsewhere: Vec<u16>,
     }
 
     impl Ports for Machine {
@@ -141,12 +168,16 @@ mod tests {
             !self.taken.contains(&addr.port())
         }
 
+        fn leads_here(&self, addr: SocketAddr) -> bool {
+            !self.led_elsewhere.contains(&addr.port())
+        }
+
         fn any_free(&self, _: IpAddr) -> Option<u16> {
             self.any
         }
     }
 
-    const QUIET: Machine = Machine { taken: Vec::new(), any: Some(40_000) };
+    const QUIET: Machine = Machine { taken: Vec::new(), any: Some(40_000), led_elsewhere: Vec::new() };
 
     fn addr(port: u16) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, port))
@@ -167,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_default_port_that_is_taken_gives_way_to_any_free_one() {
-        let busy = Machine { taken: vec![8_443, 5_678], any: Some(40_000) };
+        let busy = Machine { taken: vec![8_443, 5_678], any: Some(40_000), ..QUIET };
         let chosen = decide(None, &Asked::default(), &busy).unwrap();
         assert_eq!(chosen.control_plane_addr, addr(40_000));
         assert_eq!(chosen.public_url, "https://localhost:40000");
@@ -176,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_port_that_was_asked_for_and_is_taken_is_an_error_with_a_next_step() {
-        let busy = Machine { taken: vec![9_443, 6_000], any: Some(40_000) };
+        let busy = Machine { taken: vec![9_443, 6_000], any: Some(40_000), ..QUIET };
         let control = Asked { control_plane_addr: Some(addr(9_443)), ..Asked::default() };
         let data = Asked { data_plane_port: Some(6_000), ..Asked::default() };
         for (asked, flag) in [(control, "--control-plane-addr 127.0.0.1:0"), (data, "--data-plane-port 0")] {
@@ -191,7 +222,7 @@ mod tests {
         let asked = Asked { control_plane_addr: Some(addr(0)), data_plane_port: Some(0), ..Asked::default() };
         let chosen = decide(None, &asked, &QUIET).unwrap();
         assert_eq!((chosen.control_plane_addr, chosen.data_plane_port), (addr(40_000), 0));
-        let later = Machine { taken: vec![], any: Some(50_000) };
+        let later = Machine { taken: vec![], any: Some(50_000), ..QUIET };
         assert_eq!(decide(Some(&chosen), &Asked::default(), &later).unwrap(), chosen);
     }
 
@@ -199,7 +230,7 @@ mod tests {
     fn the_public_url_stays_when_the_address_moves() {
         let moved = Asked { control_plane_addr: Some(addr(9_443)), ..Asked::default() };
         let by_hand = decide(Some(&first()), &moved, &QUIET).unwrap();
-        let busy = Machine { taken: vec![8_443], any: Some(40_000) };
+        let busy = Machine { taken: vec![8_443], any: Some(40_000), ..QUIET };
         let by_force = decide(Some(&first()), &Asked::default(), &busy).unwrap();
         for (chosen, port) in [(by_hand, 9_443), (by_force, 40_000)] {
             assert_eq!(chosen.public_url, "https://localhost:8443");
@@ -208,8 +239,18 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_the_hosts_rules_lead_elsewhere_is_of_use_for_networks_alone() {
+        let led = Machine { led_elsewhere: vec![8_443], ..QUIET };
+        let failure = decide(None, &Asked::default(), &led).unwrap_err();
+        assert_eq!(failure.code, "port_taken");
+        assert!(failure.next_step.contains("palisade node reset --yes"), "{}", failure.next_step);
+        let root = Asked { is_root: true, ..Asked::default() };
+        assert_eq!(decide(None, &root, &led).unwrap().control_plane_addr, addr(8_443));
+    }
+
+    #[test]
     fn no_free_port_at_all_is_an_error() {
-        let full = Machine { taken: vec![8_443], any: None };
+        let full = Machine { taken: vec![8_443], any: None, ..QUIET };
         assert_eq!(decide(None, &Asked::default(), &full).unwrap_err().code, "port_taken");
     }
 
@@ -225,6 +266,29 @@ mod tests {
             assert!(failure.next_step.contains("--state-dir"), "{}", failure.next_step);
         }
         assert!(decide(Some(&by_root), &root, &QUIET).is_ok());
+    }
+
+    #[test]
+    fn the_driver_is_remembered_and_may_change() {
+        let root = Asked { is_root: true, ..Asked::default() };
+        let linux = decide(None, &root, &QUIET).unwrap();
+        assert_eq!(linux.driver(), Driver::Linux);
+        let loopback = Asked { driver: Some(Driver::Loopback), ..root };
+        let changed = decide(Some(&linux), &loopback, &QUIET).unwrap();
+        assert_eq!(changed, Remembered { driver: Some(Driver::Loopback), ..linux.clone() });
+        assert_eq!(decide(Some(&changed), &root, &QUIET).unwrap(), changed);
+        let earlier = Remembered { driver: None, ..linux.clone() };
+        assert_eq!(decide(Some(&earlier), &root, &QUIET).unwrap(), linux);
+        assert_eq!(first().driver(), Driver::Loopback);
+    }
+
+    #[test]
+    fn networks_are_published_by_ipv4_only() {
+        let six = Some("[::1]:8443".parse().unwrap());
+        let root = Asked { control_plane_addr: six, is_root: true, ..Asked::default() };
+        assert_eq!(decide(None, &root, &QUIET).unwrap_err().exit, Exit::Usage);
+        let loopback = Asked { driver: Some(Driver::Loopback), ..root };
+        assert!(decide(None, &loopback, &QUIET).is_ok());
     }
 
     #[test]

@@ -1,12 +1,18 @@
 //! What `up` shows once everything runs: what runs where, what was proven, what to try next.
 
 use super::demo::Demo;
+use super::driver::NOT_ENFORCED;
 use super::processes::Processes;
 use super::site::Site;
+use super::{DATA_PLANES_MAX, Driver};
+use crate::client::{Call, Client};
 use crate::failure::Outcome;
 use crate::output::{Format, Output, columns, duration, or_dash};
 use api::data_plane::DataPlaneView;
+use api::network::{HostView, NetworkState, NetworkView};
+use network::addresses::CONTROL_NETWORK;
 use serde_json::{Value, json};
+use terms::TenantId;
 
 /// Everything that is shown.
 #[derive(Debug)]
@@ -18,10 +24,42 @@ pub(crate) struct Summary {
     token_file: String,
     public_url: String,
     zones_enforced: bool,
+    driver: Driver,
     control_pid: Option<u32>,
     node_pid: Option<u32>,
     data_planes: Vec<DataPlaneView>,
+    networks: Networks,
     demo: Option<Demo>,
+}
+
+/// The tenants' networks.
+#[derive(Debug, Default)]
+pub(crate) struct Networks {
+    views: Vec<NetworkView>,
+    /// Walls that this machine's kernel lacks.
+    missing: Vec<String>,
+}
+
+impl Networks {
+    /// The networks that the control plane knows.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub(crate) async fn of(client: &Client) -> Outcome<Self> {
+        let mut views: Vec<NetworkView> = client.list(Call::to("list_networks"), DATA_PLANES_MAX).await?;
+        views.retain(|view| view.state == NetworkState::Held);
+        let hosts: Vec<HostView> = client.list(Call::to("list_network_hosts"), DATA_PLANES_MAX).await?;
+        let mut missing: Vec<String> = hosts.into_iter().flat_map(|host| host.missing).collect();
+        missing.sort();
+        missing.dedup();
+        Ok(Self { views, missing })
+    }
+
+    /// A tenant's network, CIDR.
+    fn of_tenant(&self, tenant: TenantId) -> Option<&str> {
+        let view = self.views.iter().find(|view| view.tenant == Some(tenant));
+        view.map(|view| view.network.as_str())
+    }
 }
 
 impl Summary {
@@ -31,20 +69,22 @@ impl Summary {
         site: &Site,
         processes: &Processes,
         data_planes: Vec<DataPlaneView>,
-        control_plane_url: String,
+        networks: Networks,
         demo: Option<Demo>,
     ) -> Self {
         Self {
-            control_plane_url,
+            control_plane_url: site.chosen.control_plane_url.clone(),
             state_dir: site.state.path().display().to_string(),
             state_flag: site.state.flag(),
             ca_file: site.state.ca().display().to_string(),
             token_file: site.state.operator_token().display().to_string(),
             public_url: site.chosen.public_url.clone(),
             zones_enforced: site.chosen.zones_enforced,
+            driver: site.driver(),
             control_pid: processes.control_pid(),
             node_pid: processes.node_pid(),
             data_planes,
+            networks,
             demo,
         }
     }
@@ -56,16 +96,31 @@ impl Summary {
             .data_planes
             .iter()
             .map(|d| {
-                let DataPlaneView { tenant_name, url, pid, sidecar_pid, .. } = d;
-                json!({ "tenant": tenant_name, "url": url, "pid": pid, "sidecar_pid": sidecar_pid })
+                let DataPlaneView { tenant, tenant_name, url, pid, sidecar_pid, .. } = d;
+                let network = self.networks.of_tenant(*tenant);
+                json!({
+                    "tenant": tenant_name,
+                    "url": url,
+                    "network": network,
+                    "pid": pid,
+                    "sidecar_pid": sidecar_pid,
+                })
             })
             .collect();
         json!({
             "control_plane_url": self.control_plane_url,
             "ca_cert_file": self.ca_file,
             "operator_token_file": self.token_file,
+            "driver": self.driver,
+            "not_enforced": self.not_enforced(),
             "data_planes": data_planes,
         })
+    }
+
+    /// The controls that do not hold here for want of networks.
+    fn not_enforced(&self) -> &'static [&'static str] {
+        let is_apart = self.data_planes.iter().all(|data_plane| data_plane.networks_enforced);
+        if self.driver == Driver::Linux && is_apart { &[] } else { &NOT_ENFORCED }
     }
 
     /// Shows it.
@@ -91,22 +146,29 @@ impl Summary {
     }
 
     fn processes(&self) -> Vec<Vec<String>> {
-        let row = |what: &str, tenant: &str, address: &str, pid: Option<u32>| {
+        let row = |what: &str, tenant: &str, address: &str, pid: Option<u32>, network: &str| {
             vec![
                 what.to_owned(),
                 tenant.to_owned(),
                 address.to_owned(),
                 or_dash(pid),
                 or_dash(pid.and_then(uid_of)),
+                network.to_owned(),
             ]
         };
-        let mut rows = vec![["PROCESS", "TENANT", "ADDRESS", "PID", "UID"].map(str::to_owned).to_vec()];
-        rows.push(row("control plane", "-", &self.control_plane_url, self.control_pid));
-        rows.push(row("node", "-", "-", self.node_pid));
+        let shared = match self.driver {
+            Driver::Linux => CONTROL_NETWORK.to_string(),
+            Driver::Loopback => "-".to_owned(),
+        };
+        let header = ["PROCESS", "TENANT", "ADDRESS", "PID", "UID", "NETWORK"];
+        let mut rows = vec![header.map(str::to_owned).to_vec()];
+        rows.push(row("control plane", "-", &self.control_plane_url, self.control_pid, &shared));
+        rows.push(row("node", "-", "-", self.node_pid, "-"));
         for data_plane in &self.data_planes {
             let tenant = data_plane.tenant_name.as_str();
-            rows.push(row("data plane", tenant, &data_plane.url, Some(data_plane.pid)));
-            rows.push(row("sidecar", tenant, "-", Some(data_plane.sidecar_pid)));
+            let network = self.networks.of_tenant(data_plane.tenant).unwrap_or("-");
+            rows.push(row("data plane", tenant, &data_plane.url, Some(data_plane.pid), network));
+            rows.push(row("sidecar", tenant, "-", Some(data_plane.sidecar_pid), network));
         }
         rows
     }
@@ -146,15 +208,15 @@ impl Summary {
         let zones = "  zones: all processes are one user, so one that is taken over can read the others' \
                      files; run as root to give each its own\n";
         let networks = "  networks: data planes listen on this machine's loopback, so NET-1 to NET-5 are not \
-                        enforced\n";
-        let is_on_loopback = self.data_planes.iter().any(|data_plane| !data_plane.networks_enforced);
-        let missing = match (self.zones_enforced, is_on_loopback) {
-            (true, false) => return None,
-            (true, true) => networks.to_owned(),
-            (false, false) => zones.to_owned(),
-            (false, true) => format!("{zones}{networks}"),
-        };
-        Some(format!("walls that are missing here:\n{missing}"))
+                        enforced; as root, `--driver linux` gives each tenant a network of its own\n";
+        let kernel = || format!("  this machine's kernel lacks: {}\n", self.networks.missing.join(", "));
+        let missing = [
+            (!self.zones_enforced).then(|| zones.to_owned()),
+            (!self.not_enforced().is_empty()).then(|| networks.to_owned()),
+            (!self.networks.missing.is_empty()).then(kernel),
+        ];
+        let missing: String = missing.into_iter().flatten().collect();
+        (!missing.is_empty()).then(|| format!("walls that are missing here:\n{missing}"))
     }
 
     fn next_commands(&self) -> String {
@@ -170,6 +232,9 @@ impl Summary {
                 commands.push("tenant create acme".to_owned());
                 commands.push("data-plane list".to_owned());
             }
+        }
+        if self.driver == Driver::Linux {
+            commands.push("network probe".to_owned());
         }
         commands.extend(["audit verify", "assure run", "--help"].map(str::to_owned));
         let flag = &self.state_flag;
@@ -211,8 +276,33 @@ mod tests {
     fn not_as_root_the_missing_walls_are_named_and_as_root_only_the_networks() {
         let plain = summary(false).text();
         assert!(plain.contains("zones: all processes are one user") && plain.contains("NET-1 to NET-5"));
-        let root = summary(true).text();
-        assert!(!root.contains("zones:") && root.contains("NET-1 to NET-5"), "{root}");
+        let root = summary(true);
+        assert!(!root.text().contains("zones:") && root.text().contains("NET-1 to NET-5"), "{}", root.text());
+        assert_eq!(root.ready()["driver"], "loopback");
+        assert_eq!(root.ready()["not_enforced"], json!(NOT_ENFORCED));
+    }
+
+    #[test]
+    fn with_networks_each_tenants_is_shown_and_what_the_kernel_lacks() {
+        let mut summary = with_networks();
+        assert!(summary.missing_walls().is_none());
+        assert_eq!(summary.ready()["not_enforced"], json!([]));
+        assert_eq!(summary.ready()["data_planes"][0]["network"], "10.101.0.0/16");
+        let processes = columns(&summary.processes());
+        assert!(processes.lines().nth(3).unwrap().ends_with("10.101.0.0/16"), "{processes}");
+        assert!(processes.lines().nth(1).unwrap().ends_with("10.100.0.0/24"), "{processes}");
+        assert!(summary.text().contains("\n  palisade network probe --state-dir /s\n"));
+        summary.networks.missing = vec!["cgroup_pids".into(), "landlock_tcp".into()];
+        let text = summary.text();
+        assert!(text.contains("kernel lacks: cgroup_pids, landlock_tcp\n"), "{text}");
+    }
+
+    #[test]
+    fn a_data_plane_outside_of_its_network_is_a_missing_wall_whatever_the_driver() {
+        let mut summary = with_networks();
+        summary.data_planes[0].networks_enforced = false;
+        assert!(summary.text().contains("NET-1 to NET-5 are not enforced"));
+        assert_eq!(summary.ready()["not_enforced"], json!(NOT_ENFORCED));
     }
 
     #[test]
@@ -226,6 +316,21 @@ mod tests {
         assert_eq!(effective_uid("Name:\tx\n"), None);
     }
 
+    fn with_networks() -> Summary {
+        let mut summary = summary(true);
+        summary.driver = Driver::Linux;
+        summary.data_planes[0].networks_enforced = true;
+        let view = json!({
+            "tenant": TenantId::from_bytes([1; 16]), "tenant_name": "demo",
+            "node": terms::NodeId::from_bytes([2; 16]), "number": 1, "network": "10.101.0.0/16",
+            "data_plane": "10.101.0.10", "sidecar": "10.101.0.11", "state": "held",
+            "since": Timestamp::EPOCH, "live": true, "quota": wire::networks::Quota::default(),
+            "resources": [],
+        });
+        summary.networks.views = vec![serde_json::from_value(view).unwrap()];
+        summary
+    }
+
     fn summary(zones_enforced: bool) -> Summary {
         Summary {
             control_plane_url: "https://localhost:8443".into(),
@@ -235,6 +340,8 @@ mod tests {
             token_file: "/s/operator.token".into(),
             public_url: "https://localhost:8443".into(),
             zones_enforced,
+            driver: Driver::Loopback,
+            networks: Networks::default(),
             control_pid: Some(5),
             node_pid: None,
             data_planes: vec![DataPlaneView {
