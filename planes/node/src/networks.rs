@@ -261,7 +261,6 @@ impl Networks {
             traffic: traffic.collect(),
             drift: drifts.report(),
             missing: Vec::new(),
-            sequence: 0,
         })
     }
 
