@@ -24,6 +24,7 @@ use api::network::ReportNetworks;
 use ground::Recalled;
 use host::clock::Clock;
 use host::network::{NameError, Namespace, NamespaceName};
+use network::NetworkNumber;
 use notary::KeySet;
 use serve::identity::ControlPlane;
 use serve::outbox::Seen;
@@ -176,9 +177,7 @@ impl Own {
         let rebuilds = standing.rebuilds.get(&tenant).copied().unwrap_or(0);
         let address = standing.report.as_ref().and_then(|report| report.address);
         drop(standing);
-        let name = network::Namespace::Tenant(number).name().unwrap_or_default();
-        let name: NamespaceName = name.parse().map_err(|error: NameError| error.to_string())?;
-        let namespace = Namespace::open(&name).map_err(|error| error.to_string())?;
+        let namespace = network_of(tenant, number)?;
         let control_plane = self.held.accepted().ok_or("nobody asked for its network")?.control_plane();
         let seat = Seat::own(namespace, number, control_plane, address).ok_or(
             "nobody knows at which address the control plane would reach this host: set `networks.address`",
@@ -224,6 +223,19 @@ impl Own {
         }
         told.into_iter().map(|told| denied(told, now)).collect()
     }
+}
+
+/// The namespace of a tenant's network: by its name, which anybody could have given, and by the tenant in its tag.
+fn network_of(tenant: TenantId, number: NetworkNumber) -> Result<Namespace, String> {
+    let name = network::Namespace::Tenant(number).name().unwrap_or_default();
+    let name: NamespaceName = name.parse().map_err(|error: NameError| error.to_string())?;
+    let namespace = Namespace::open(&name).map_err(|error| error.to_string())?;
+    let tag = namespace.tag().map_err(|error| error.to_string())?;
+    let whose = format!("tenant={tenant}");
+    if tag.is_some_and(|tag| tag.as_ref().split(' ').any(|word| word == whose)) {
+        return Ok(namespace);
+    }
+    Err(format!("the network namespace `{name}` is not this tenant's"))
 }
 
 fn denied(told: Told, now: Timestamp) -> Seen {

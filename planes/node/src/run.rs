@@ -28,6 +28,9 @@ use wire::event::{EventKind, EventOutcome, Plane};
 /// How often the supervisor is asked what is due.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How often it is looked what there is to report of the networks and walls.
+const STOCK: Duration = Duration::from_secs(1);
+
 /// How long the last report and the last events may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -214,6 +217,8 @@ impl Node {
     async fn supervise(&mut self) -> RunError {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stocks = interval(STOCK);
+        stocks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.act();
             let report = self.report();
@@ -229,6 +234,7 @@ impl Node {
                     networking::News::Lost => return RunError::NetworksLost,
                 },
                 () = self.events.carry(|| self.clock.now()) => {}
+                _ = stocks.tick() => self.take_stock(),
                 _ = looks.tick() => {}
             }
         }

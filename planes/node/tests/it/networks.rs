@@ -8,13 +8,14 @@ use crate::world::{
 };
 use host::files::{self, Owner};
 use host::network::probe::Verdict;
-use host::network::{Namespace, NewRoute};
+use host::network::{Claim, Namespace, NewRoute};
 use node::config::{Linux, Networks, OnDrift, Place};
 use node::run::End;
 use node::{NodeConfig, RunError};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::process::Command;
 use terms::{NodeId, TenantId, Timestamp};
 use wire::event::{EventKind, EventOutcome};
 use wire::networks::{HostNetworks, Quota, TenantNetwork};
@@ -262,6 +263,43 @@ fn a_tenant_that_the_host_has_no_room_for_stops_nobody_else() {
 }
 
 #[test]
+fn somebody_elses_namespace_with_a_tenants_name_is_told_and_nobody_starts_in_it_but_others_in_theirs() {
+    in_a_world(async |_world| {
+        let mut node = Node::begin(here()).await;
+        let by_hand = |verb: &str| {
+            let done = Command::new("ip").args(["netns", verb, "palisade-t2"]).status();
+            assert!(done.unwrap().success());
+        };
+        by_hand("add");
+        node.want(1, &[(A, 1, true), (B, 2, true)]);
+        node.site.running(A, |_| true).await;
+        let report = node.site.heard.networks(|report| report.applied == 1).await;
+        assert!(report.drift.open.iter().any(|drift| drift.namespace == "tenant-2"), "{report:?}");
+        let running = node.site.heard.placements(|report| !report.running.is_empty()).await.running;
+        assert!(running.iter().all(|running| running.tenant == A));
+        by_hand("delete");
+        node.site.running(B, |_| true).await;
+        node.stop().await;
+    });
+}
+
+#[test]
+fn kept_networks_that_are_damaged_are_told_and_replaced_by_the_next_ones() {
+    in_a_world(async |_world| {
+        let mut node = Node::begin(here()).await;
+        node.want(1, &[(A, 1, true)]);
+        node.site.running(A, |_| true).await;
+        node.crash().await;
+        files::write_private_atomically(&node.site.path("node/networks.dsse"), b"{").unwrap();
+        node.start();
+        assert_eq!(node.site.event("networks.kept_damaged").await.outcome, EventOutcome::Failure);
+        node.site.event("networks.applied").await;
+        node.site.running(A, |_| true).await;
+        node.stop().await;
+    });
+}
+
+#[test]
 fn a_control_plane_elsewhere_reaches_data_planes_by_the_hosts_forwarded_ports() {
     in_a_world(async |world| {
         let mut node = Node::new(Networks::elsewhere());
@@ -355,6 +393,10 @@ impl Node {
         let (_stop, running) = self.running.take().unwrap();
         running.abort();
         assert!(running.await.unwrap_err().is_cancelled());
+        // The end of a process would let it go at once.
+        while host().enter_blocking(|inside| Claim::take(inside).is_err()).unwrap() {
+            tokio::task::yield_now().await;
+        }
     }
 }
 

@@ -71,7 +71,8 @@ impl Site {
         let (stop, stopped) = oneshot::channel::<()>();
         let config = self.config.clone();
         let running = tokio::spawn(async move {
-            node::run(&config, &Clock::system(), async move { drop(stopped.await) }).await
+            let run = node::run(&config, &Clock::system(), async move { drop(stopped.await) }).await;
+            run.inspect_err(|error| tracing::error!(%error, "the node ended"))
         });
         (stop, running)
     }

@@ -2,6 +2,7 @@
 
 use crate::site::Site;
 use api::enrolment::EnrolmentKind;
+use api::network::Driver;
 use node::RunError;
 use node::run::End;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -147,6 +148,19 @@ async fn a_node_that_comes_back_gives_nobody_elses_users_away() {
     }
     let known = std::fs::read_to_string(site.path("node/node.json")).unwrap();
     assert!(known.contains("\"last_slot\":2"), "{known}");
+}
+
+#[tokio::test]
+async fn a_node_without_networks_says_so() {
+    let mut site = Site::new().await;
+    site.place(A, true);
+    let (stop, running) = site.start();
+    let report = site.heard.networks(|_| true).await;
+    assert_eq!((report.driver, report.applied, report.traffic.len()), (Driver::Loopback, 0, 0));
+    site.running(A, |_| true).await;
+    assert!(!site.heard.placements(|_| true).await.walls.own_networks);
+    stop.send(()).unwrap();
+    running.await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! sees, and that end with the test's process, however that ends.
 
 use crate::control::Control;
+use host::logs::LogFormat;
 use host::network::probe::{self, Attempt, Listener, Protocol, Verdict};
 use host::network::{Inside, LinkName, Mac, Namespace, NamespaceName, NewRoute, Stack, Tag, VethEnd};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -39,6 +40,9 @@ pub(crate) const ANSWERED: Duration = Duration::from_secs(60);
 /// How long silence is listened to. The same wires answered before, so an answer would come in time.
 pub(crate) const SILENT: Duration = Duration::from_millis(700);
 
+/// How long a test may take, on a machine that does much else.
+const LIMIT: Duration = Duration::from_secs(300);
+
 /// The machine, with an internet.
 pub(crate) struct World {
     pub(crate) internet: Namespace,
@@ -47,8 +51,10 @@ pub(crate) struct World {
 /// Runs `test` in a world of its own; or says loudly why there can be none.
 pub(crate) fn in_a_world(test: impl AsyncFnOnce(World)) {
     if std::env::var_os(INSIDE).is_some() {
+        host::logs::init(LogFormat::Human, "info").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        return runtime.block_on(async { test(World::build()).await });
+        let test = async { tokio::time::timeout(LIMIT, test(World::build())).await };
+        return runtime.block_on(test).expect("what the test waits for does not come");
     }
     let thread = std::thread::current();
     let name = thread.name().filter(|name| *name != "main").expect("tests run on threads with their names");
