@@ -61,7 +61,9 @@ pub use executions::{
     NewExecution,
 };
 pub use heartbeats::{StoredBeat, Usage, UsageHour};
-pub use networks::{DesiredNetworksRow, Forwarded, HostNetworksRow, ProbeRow, WantedNetworks};
+pub use networks::{
+    DesiredNetworksRow, Forwarded, HostNetworksRow, KernelCheckRow, ProbeRow, WantedNetworks,
+};
 pub use nodes::{Inhabited, NODES_MAX, NodeRow, NodeState};
 pub use page::{LIMIT_MAX, Page};
 pub use placements::{NumberRow, NumberState, Placed, PlacementRow};

@@ -26,8 +26,8 @@ pub struct HostNetworksRow {
     pub routes: String,
     /// The version that the host has.
     pub applied: u64,
-    /// Its place among the node's reports.
-    pub sequence: u64,
+    /// When its counts were read, by the host's clock.
+    pub counted_at: Option<Timestamp>,
     /// When it was reported.
     pub reported_at: Timestamp,
     /// Where it differs from what it should be, JSON.
@@ -64,6 +64,17 @@ pub struct ProbeRow {
     pub report: Option<String>,
 }
 
+/// How far a tenant's metering was compared with what kernels counted, and what else explains their counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KernelCheckRow {
+    /// Bytes of plans that the control plane sent.
+    pub pushed_bytes: u64,
+    /// Bytes of outputs that the control plane fetched.
+    pub streamed_bytes: u64,
+    /// How far it got, JSON.
+    pub state: Option<String>,
+}
+
 /// A tenant's port on a host that forwards to its data plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Forwarded {
@@ -86,7 +97,7 @@ pub struct WantedNetworks {
     pub signed: Option<DesiredNetworksRow>,
 }
 
-const HOST: &str = "SELECT node_id, driver, place, address, routes, applied, sequence, reported_at, drift, \
+const HOST: &str = "SELECT node_id, driver, place, address, routes, applied, counted_at, reported_at, drift, \
     missing FROM host_networks";
 
 const DESIRED: &str =
@@ -224,7 +235,7 @@ impl<S: Source> Networks<'_, S> {
         Ok(tallies)
     }
 
-    /// How far a tenant's metering was compared with what kernels counted, JSON.
+    /// How far a tenant's metering was compared with what kernels counted, if it was.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -232,11 +243,19 @@ impl<S: Source> Networks<'_, S> {
         &mut self,
         permit: &Permit,
         tenant: TenantId,
-    ) -> Result<Option<String>, StoreError> {
+    ) -> Result<KernelCheckRow, StoreError> {
         reach(permit, tenant)?;
-        let statement = sql("SELECT state FROM kernel_checks WHERE tenant_id = $1").bind(tenant.to_string());
-        let row = sql::one(self.0, statement).await?;
-        row.map(|row| Columns::of(&row).text()).transpose()
+        let statement =
+            sql("SELECT pushed_bytes, streamed_bytes, state FROM kernel_checks WHERE tenant_id = $1");
+        let Some(row) = sql::one(self.0, statement.bind(tenant.to_string())).await? else {
+            return Ok(KernelCheckRow::default());
+        };
+        let mut columns = Columns::of(&row);
+        Ok(KernelCheckRow {
+            pushed_bytes: columns.count("kernel_checks.pushed_bytes")?,
+            streamed_bytes: columns.count("kernel_checks.streamed_bytes")?,
+            state: columns.text_or_none()?,
+        })
     }
 }
 
@@ -248,11 +267,11 @@ impl Networks<'_, Tx> {
     pub async fn put_host(&mut self, permit: &Permit, row: &HostNetworksRow) -> Result<(), StoreError> {
         reach_platform(permit)?;
         let statement = sql("INSERT INTO host_networks (node_id, driver, place, address, routes, applied, \
-                             sequence, reported_at, drift, missing) \
+                             counted_at, reported_at, drift, missing) \
                              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
                              ON CONFLICT (node_id) DO UPDATE SET driver = excluded.driver, \
                              place = excluded.place, address = excluded.address, routes = excluded.routes, \
-                             applied = excluded.applied, sequence = excluded.sequence, \
+                             applied = excluded.applied, counted_at = excluded.counted_at, \
                              reported_at = excluded.reported_at, drift = excluded.drift, \
                              missing = excluded.missing")
         .bind(row.node.to_string())
@@ -261,7 +280,7 @@ impl Networks<'_, Tx> {
         .bind(row.address.map(|address| address.to_string()))
         .bind(row.routes.clone())
         .bind(count(row.applied, "applied")?)
-        .bind(count(row.sequence, "sequence")?)
+        .bind(row.counted_at.map(ms))
         .bind(ms(row.reported_at))
         .bind(row.drift.clone())
         .bind(row.missing.clone());
@@ -369,10 +388,34 @@ impl Networks<'_, Tx> {
         state: String,
     ) -> Result<(), StoreError> {
         reach(permit, tenant)?;
-        let statement = sql("INSERT INTO kernel_checks (tenant_id, state) VALUES ($1, $2) \
+        let statement = sql("INSERT INTO kernel_checks (tenant_id, pushed_bytes, streamed_bytes, state) \
+                             VALUES ($1, 0, 0, $2) \
                              ON CONFLICT (tenant_id) DO UPDATE SET state = excluded.state")
         .bind(tenant.to_string())
         .bind(state);
+        sql::run(self.0, statement).await.map(drop)
+    }
+
+    /// Adds to what the control plane itself moved to and from a tenant. One that was deleted is passed over.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn add_moved(
+        &mut self,
+        permit: &Permit,
+        tenant: TenantId,
+        pushed_bytes: u64,
+        streamed_bytes: u64,
+    ) -> Result<(), StoreError> {
+        reach(permit, tenant)?;
+        let statement = sql("INSERT INTO kernel_checks (tenant_id, pushed_bytes, streamed_bytes, state) \
+                             SELECT id, $2, $3, NULL FROM tenants WHERE id = $1 \
+                             ON CONFLICT (tenant_id) DO UPDATE SET \
+                             pushed_bytes = kernel_checks.pushed_bytes + excluded.pushed_bytes, \
+                             streamed_bytes = kernel_checks.streamed_bytes + excluded.streamed_bytes")
+        .bind(tenant.to_string())
+        .bind(count(pushed_bytes, "pushed_bytes")?)
+        .bind(count(streamed_bytes, "streamed_bytes")?);
         sql::run(self.0, statement).await.map(drop)
     }
 }
@@ -386,7 +429,7 @@ fn read_host(row: &Row) -> Result<HostNetworksRow, StoreError> {
         address: columns.parsed_or_none("host_networks.address")?,
         routes: columns.text()?,
         applied: columns.count("host_networks.applied")?,
-        sequence: columns.count("host_networks.sequence")?,
+        counted_at: columns.time_or_none()?,
         reported_at: columns.time()?,
         drift: columns.text()?,
         missing: columns.text()?,

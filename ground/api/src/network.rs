@@ -54,11 +54,10 @@ pub struct ReportNetworks {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub address: Option<Ipv4Addr>,
-    /// Rises with each report of a node: the later of the last one plus one and the time in milliseconds. Counts
-    /// are read after the report before was answered. A report that comes after a later one is passed over; 0 says
-    /// nothing of the order.
-    #[serde(default)]
-    pub sequence: u64,
+    /// When the counts were read, by the host's clock: what passed before it is in them. A report that comes after one
+    /// with a later time is passed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_at: Option<Timestamp>,
     /// The host's own routes within 10.0.0.0/8.
     pub routes: Vec<RouteOnHost>,
     /// The version that the host has; 0 before the first.

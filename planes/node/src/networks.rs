@@ -217,8 +217,8 @@ impl Networks {
         self.ask(Order::Traffic).await?
     }
 
-    /// All that the node reports of its networks, but for its place among the reports, the walls that the host lacks
-    /// and the time of processors.
+    /// All that the node reports of its networks, but for the time, the walls that the host lacks and the time of
+    /// processors.
     ///
     /// # Errors
     /// When the keeper cannot be asked.
@@ -253,8 +253,7 @@ impl Networks {
                 Base::Elsewhere => Place::Elsewhere,
             },
             address: self.settings.address.or(facts.address),
-            // Whoever sends it numbers it.
-            sequence: 0,
+            counted_at: None,
             routes: routes.collect(),
             applied,
             gone: gone.into_iter().map(NetworkNumber::value).collect(),

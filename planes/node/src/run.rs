@@ -249,7 +249,7 @@ impl Node {
         }
         let walls = &self.walls;
         let cpu_time_us = |tenant| walls.cpu_time_us(tenant);
-        self.network_reports.take(self.networking.report(), walls.missing(), self.clock.now(), cpu_time_us);
+        self.network_reports.take(self.networking.report(), walls.missing(), cpu_time_us);
     }
 
     fn report(&self) -> ReportPlacements {

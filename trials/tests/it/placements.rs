@@ -231,7 +231,7 @@ async fn drift_raises_an_alarm_at_once_and_only_a_repaired_host_closes_it() -> R
         [at("tenant-1")],
         "an event that is lost hides nothing, and the other is repaired"
     );
-    let late = ReportNetworks { sequence: 1, ..host.linux(Place::Here) };
+    let late = ReportNetworks { counted_at: Some(Timestamp::from_unix_ms(1)), ..host.linux(Place::Here) };
     host.report(late).await?;
     assert_eq!(open().await?, [at("tenant-1")], "a report that came late closes nothing");
     let hosts: Vec<HostView> = fleet.api.all("/v1/networks/hosts").await?;

@@ -29,7 +29,7 @@ CREATE TABLE host_networks (
     address TEXT,
     routes TEXT NOT NULL,
     applied BIGINT NOT NULL,
-    sequence BIGINT NOT NULL,
+    counted_at BIGINT,
     reported_at BIGINT NOT NULL,
     drift TEXT NOT NULL,
     missing TEXT NOT NULL
@@ -61,5 +61,7 @@ CREATE TABLE network_traffic (
 -- How far what a tenant's sidecars swore to was compared with what kernels counted.
 CREATE TABLE kernel_checks (
     tenant_id TEXT NOT NULL PRIMARY KEY REFERENCES tenants (id),
-    state TEXT NOT NULL
+    pushed_bytes BIGINT NOT NULL,
+    streamed_bytes BIGINT NOT NULL,
+    state TEXT
 );

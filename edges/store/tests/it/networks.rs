@@ -3,7 +3,8 @@
 use crate::seed::{node, number};
 use crate::world::{NOW, World, of, platform};
 use store::{
-    DesiredNetworksRow, Forwarded, HostNetworksRow, NumberState, Page, ProbeRow, StoreError, WriteError,
+    DesiredNetworksRow, Forwarded, HostNetworksRow, KernelCheckRow, NumberState, Page, ProbeRow, StoreError,
+    WriteError,
 };
 use terms::{Digest, NodeId};
 
@@ -23,7 +24,7 @@ pub(crate) fn host(node: NodeId) -> HostNetworksRow {
         address: Some([192, 0, 2, 8].into()),
         routes: "[]".to_owned(),
         applied: 7,
-        sequence: 9,
+        counted_at: Some(NOW),
         reported_at: NOW,
         drift: "{}".to_owned(),
         missing: "[]".to_owned(),
@@ -48,7 +49,7 @@ async fn a_report_replaces_the_one_before(world: World) {
         place: "here".to_owned(),
         address: None,
         applied: 8,
-        sequence: 10,
+        counted_at: None,
         reported_at: NOW.plus_ms(1),
         ..host(ids[0])
     };
@@ -149,7 +150,15 @@ async fn what_kernels_counted_is_kept_for_each_host(world: World) {
     let mut reader = world.store.read().await.unwrap();
     let tallies = reader.networks().tallies(&of(tenant), tenant).await.unwrap();
     assert_eq!(tallies, [(first, "3".to_owned()), (second, "2".to_owned())]);
-    assert_eq!(reader.networks().kernel_check(&of(tenant), tenant).await, Ok(Some("3".to_owned())));
+    drop(reader);
+    for _ in 0..2 {
+        write!(world, |tx| tx.networks().add_moved(&of(tenant), tenant, 5, 7).await).unwrap();
+    }
+    let unknown = id!(TenantId);
+    write!(world, |tx| tx.networks().add_moved(&platform(), unknown, 5, 7).await).unwrap();
+    let kept = world.store.read().await.unwrap().networks().kernel_check(&of(tenant), tenant).await.unwrap();
+    let expected = KernelCheckRow { pushed_bytes: 10, streamed_bytes: 14, state: Some("3".to_owned()) };
+    assert_eq!(kept, expected);
 }
 
 async fn enrolled(world: &World) -> NodeId {

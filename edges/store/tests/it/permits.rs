@@ -114,6 +114,7 @@ async fn no_write_gets_past_another_tenants_permit(world: World) {
         assert!(is_refused(&tx.placements().take_off(&permit, own).await));
         assert!(is_refused(&tx.networks().put_tally(&permit, own, host, "{}".into()).await));
         assert!(is_refused(&tx.networks().put_kernel_check(&permit, own, "{}".into()).await));
+        assert!(is_refused(&tx.networks().add_moved(&permit, own, 1, 1).await));
         let events = [crate::world::event("x", Some(own))];
         assert!(is_refused(&tx.events().insert_batch(&permit, &events).await));
         Ok::<_, StoreError>(())

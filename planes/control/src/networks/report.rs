@@ -19,8 +19,9 @@ use terms::{NodeId, Permit, TenantId, Timestamp};
 use wire::event::{EventKind, EventOutcome, SecurityEvent};
 use wire::networks::{HostNetworks, SignedNetworks};
 
-/// A report that is behind the last one by less than this came late; by more, the node's clock was set back.
-const LATE_MAX: u64 = 120_000;
+/// A report that is behind the last one by less than this came late; by more, the host's clock was set back. In
+/// milliseconds.
+const LATE_MAX_MS: i64 = 120_000;
 
 /// No version is higher: milliseconds of many thousand years.
 const VERSION_MAX: u64 = 1 << 48;
@@ -48,8 +49,8 @@ fn check(report: &ReportNetworks) -> Answer<()> {
     for number in &report.gone {
         NetworkNumber::try_from(u32::from(*number)).map_err(|error| malformed(error.to_string()))?;
     }
-    if report.applied > VERSION_MAX || report.sequence > VERSION_MAX {
-        return Err(malformed("`applied` or `sequence` is higher than any that there can be".to_owned()));
+    if report.applied > VERSION_MAX {
+        return Err(malformed("`applied` is higher than any version that there can be".to_owned()));
     }
     let tenants: BTreeSet<TenantId> = report.traffic.iter().map(|traffic| traffic.tenant).collect();
     if tenants.len() < report.traffic.len() {
@@ -72,7 +73,7 @@ impl Taking {
     async fn take(self, tx: &mut Tx, report: &ReportNetworks) -> Answer<()> {
         let before = tx.networks().host(&self.permit, self.node).await?;
         self.require_own(tx, report).await?;
-        if before.as_ref().is_some_and(|before| is_late(report.sequence, before.sequence)) {
+        if before.as_ref().is_some_and(|before| is_late(report.counted_at, before.counted_at)) {
             return Ok(());
         }
         let quarantine_ms = self.app.config.networks.quarantine_ms;
@@ -134,7 +135,7 @@ impl Taking {
             address: report.address,
             routes: text(serde_json::to_string(&report.routes))?,
             applied: report.applied,
-            sequence: report.sequence,
+            counted_at: report.counted_at,
             reported_at: self.now,
             drift: text(serde_json::to_string(&report.drift))?,
             missing: text(serde_json::to_string(&report.missing))?,
@@ -143,8 +144,9 @@ impl Taking {
 }
 
 /// Whether a report came after one that was made later.
-const fn is_late(sequence: u64, last: u64) -> bool {
-    sequence > 0 && sequence <= last && last - sequence < LATE_MAX
+fn is_late(counted_at: Option<Timestamp>, last: Option<Timestamp>) -> bool {
+    let (Some(counted_at), Some(last)) = (counted_at, last) else { return false };
+    (1..LATE_MAX_MS).contains(&last.ms_since(counted_at))
 }
 
 #[cfg(test)]
@@ -153,18 +155,17 @@ mod tests {
 
     #[test]
     fn a_report_is_late_only_shortly_behind_a_later_one() {
-        let last = 1_795_507_200_000;
-        for (sequence, late) in [
-            (last + 1, false),
-            (last, true),
-            (last - 1, true),
-            (last - LATE_MAX + 1, true),
-            (last - LATE_MAX, false),
+        let last = Timestamp::from_unix_ms(1_795_507_200_000);
+        for (ahead_ms, late) in [
             (1, false),
             (0, false),
+            (-1, true),
+            (1 - LATE_MAX_MS, true),
+            (-LATE_MAX_MS, false),
+            (i64::MIN, false),
         ] {
-            assert_eq!(is_late(sequence, last), late, "{sequence}");
+            assert_eq!(is_late(Some(last.plus_ms(ahead_ms)), Some(last)), late, "{ahead_ms}");
         }
-        assert!(!is_late(0, 0));
+        assert!(!is_late(None, Some(last)) && !is_late(Some(last), None));
     }
 }

@@ -4,39 +4,31 @@ use crate::uplink::Reports;
 use api::network::limits::{MISSING_MAX, TEXT_MAX};
 use api::network::{DriftReport, Driver, Place, ReportNetworks, TenantTraffic};
 use serve::identity::ControlPlane;
-use terms::{TenantId, Timestamp};
+use terms::TenantId;
 
 /// The reports, and what the next one says.
 pub(crate) struct NetworkReports {
     reports: Reports<ReportNetworks>,
     now: Option<ReportNetworks>,
-    /// The place of the last one in the row of all that this host ever told.
-    sequence: u64,
 }
 
 impl NetworkReports {
     pub(crate) fn new(to: ControlPlane) -> Self {
-        Self { reports: Reports::new(to, "/v1/networks/report", brings_no_news), now: None, sequence: 0 }
+        Self { reports: Reports::new(to, "/v1/networks/report", brings_no_news), now: None }
     }
 
-    /// Takes in how the networks stand at `time`, with the walls that the host lacks and the processor time of each
-    /// tenant.
+    /// Takes in how the networks stand, with the walls that the host lacks and the processor time of each tenant.
     pub(crate) fn take(
         &mut self,
         networks: Option<ReportNetworks>,
         missing: Vec<String>,
-        time: Timestamp,
         cpu_time_us: impl Fn(TenantId) -> Option<u64>,
     ) {
         let timed =
             |passed: TenantTraffic| TenantTraffic { cpu_time_us: cpu_time_us(passed.tenant), ..passed };
-        let clock = time.unix_ms_unsigned();
-        self.sequence = clock.max(self.sequence.saturating_add(1));
-        let sequence = self.sequence;
         self.now = networks.map(|networks| ReportNetworks {
             traffic: networks.traffic.into_iter().map(timed).collect(),
             missing: missing.into_iter().take(MISSING_MAX).map(shortened).collect(),
-            sequence,
             ..networks
         });
     }
@@ -56,13 +48,13 @@ pub(super) fn on_loopback() -> ReportNetworks {
         driver: Driver::Loopback,
         place: Place::Here,
         address: None,
+        counted_at: None,
         routes: Vec::new(),
         applied: 0,
         gone: Vec::new(),
         traffic: Vec::new(),
         drift: DriftReport::default(),
         missing: Vec::new(),
-        sequence: 0,
     }
 }
 
@@ -72,13 +64,13 @@ fn brings_no_news(told: &ReportNetworks, now: &ReportNetworks) -> bool {
         driver,
         place,
         address,
+        counted_at: _,
         routes,
         applied,
         gone,
         traffic: _,
         drift,
         missing,
-        sequence: _,
     } = now;
     let DriftReport { checked_at: _, found, repaired, open } = drift;
     (told.driver, told.place, told.address, told.applied) == (*driver, *place, *address, *applied)
@@ -98,6 +90,7 @@ fn shortened(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use terms::Timestamp;
 
     #[test]
     fn traffic_and_the_time_of_the_last_look_are_no_news_and_anything_else_is() {

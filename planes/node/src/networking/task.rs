@@ -348,8 +348,9 @@ impl Keeping {
 
     /// Says how things stand, unless nobody looks after the networks any more.
     async fn say(&self) -> ControlFlow<()> {
+        let counted_at = Some(self.clock.now());
         let report = match self.networks.report().await {
-            Ok(report) => Some(report),
+            Ok(report) => Some(ReportNetworks { counted_at, ..report }),
             Err(NetworksError::Ended) => return ControlFlow::Break(()),
             Err(error) => {
                 tracing::debug!(%error, "what passed could not be counted");

@@ -18,7 +18,7 @@ use serve::identity::{ControlPlane, ControlPlaneAt, Enrolment};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Child;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use terms::{NodeId, TenantId, Timestamp, Token, Unverified, Workload};
 use trials::{Api, Denied, Options, Site, signal, skipped, wait_until};
@@ -45,7 +45,8 @@ pub(super) struct Fleet {
 pub(super) struct Host {
     pub(super) id: NodeId,
     to: ControlPlane,
-    sequence: AtomicU64,
+    /// How many there were: the time by this host's clock.
+    reports: AtomicI64,
 }
 
 impl Fleet {
@@ -122,7 +123,7 @@ impl Fleet {
         let enrolment = Enrolment { dir, at: self.at.clone(), token_file, public_key: None };
         let identity = enrolment.enrol().await?;
         let Workload::Node(id) = identity.spiffe().workload() else { bail!("{}", identity.spiffe()) };
-        Ok(Host { id, to: identity.control_plane(&self.at)?, sequence: AtomicU64::new(0) })
+        Ok(Host { id, to: identity.control_plane(&self.at)?, reports: AtomicI64::new(1) })
     }
 
     /// Enrols a node whose host has networks, and reports them.
@@ -220,7 +221,7 @@ impl Host {
             driver: Driver::Linux,
             place,
             address: Some([192, 0, 2, 8].into()),
-            sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
+            counted_at: Some(Timestamp::from_unix_ms(self.reports.fetch_add(1, Ordering::Relaxed))),
             routes: Vec::new(),
             applied: 0,
             gone: Vec::new(),
