@@ -278,6 +278,21 @@ pub fn harden_self() -> io::Result<()> {
     Ok(())
 }
 
+/// Lets this process, and children that it starts later, have at least `files` open at a time, or as many as its own
+/// hard limit gives. Says how many that are.
+pub fn allow_files(files: u64) -> u64 {
+    let Rlimit { current, maximum } = rustix::process::getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(files, |maximum| files.min(maximum));
+    match current {
+        Some(current) if current < wanted => {
+            let raised = Rlimit { current: Some(wanted), maximum };
+            rustix::process::setrlimit(Resource::Nofile, raised).map_or(current, |()| wanted)
+        }
+        Some(current) => current,
+        None => u64::MAX,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -32,12 +32,12 @@ pub use desired::{
     Desired, DesiredError, HOST_ADDRESSES_MAX, INTERFACES_MAX, REACH_MAX, TenantNetwork, Uplink,
 };
 pub use drift::{Actual, DRIFTS_MAX, Drift, DriftKind, Firewall, Seen, drift};
-pub use matrix::{Beyond, PORTS, Probe, matrix};
+pub use matrix::{Beyond, NOT_PUBLIC, PORTS, Probe, matrix};
 pub use number::{NetworkNumber, NumberError};
 pub use numbers::{
     AllocationError, Holding, Numbers, NumbersError, QUARANTINE_MS, QUARANTINE_MS_MIN, ReleaseError,
 };
-pub use policy::{Expected, Origin, Protocol, decide};
+pub use policy::{Control, Decision, Expected, Origin, Protocol, decide};
 pub use routes::HostRoute;
 pub use ruleset::{Change, DropReason, Ruleset};
 pub use table::{Count, DOCUMENT_BYTES_MAX, DOCUMENTS_MAX, Table, TableError, Traffic, commands};

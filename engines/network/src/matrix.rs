@@ -5,7 +5,7 @@ use crate::addresses::{
 };
 use crate::desired::{ControlPlane, Desired, TenantNetwork};
 use crate::number::NetworkNumber;
-use crate::policy::{Expected, Origin, Protocol, decide};
+use crate::policy::{Control, Decision, Expected, Origin, Protocol, decide};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 /// Ports that are tried where every port counts: ssh, mail, names, the web, and what platforms listen on.
@@ -16,7 +16,7 @@ const FULL_PAIRS_MAX: usize = 4;
 
 /// One address out of each block that is not the public internet, and the last ones before it begins again. Not
 /// loopback and multicast: no TCP connection to one leaves its namespace, whatever the rules.
-const NOT_PUBLIC: [Ipv4Addr; 25] = [
+pub const NOT_PUBLIC: [Ipv4Addr; 25] = [
     Ipv4Addr::new(0, 0, 0, 1),
     Ipv4Addr::new(10, 0, 0, 1),
     Ipv4Addr::new(10, 99, 255, 254),
@@ -57,7 +57,9 @@ pub struct Probe {
     pub port: u16,
     /// What is to come of it.
     pub expected: Expected,
-    /// Why: the control or the sentence of the policy that says so.
+    /// The control that it proves.
+    pub control: Control,
+    /// The sentence of the policy that says so.
     pub why: &'static str,
 }
 
@@ -208,8 +210,8 @@ impl List<'_> {
     }
 
     fn push(&mut self, from: Origin, to: IpAddr, protocol: Protocol, port: u16) {
-        let (expected, why) = decide(self.desired, from, to, protocol, port);
-        self.probes.push(Probe { from, to, protocol, port, expected, why });
+        let Decision { expected, control, why } = decide(self.desired, from, to, protocol, port);
+        self.probes.push(Probe { from, to, protocol, port, expected, control, why });
     }
 
     fn control_addresses(&self) -> Vec<Ipv4Addr> {

@@ -15,6 +15,7 @@ mod facts;
 mod memory;
 mod reading;
 mod site;
+mod survey;
 mod wanted;
 mod warden;
 
@@ -22,10 +23,11 @@ pub use carry::StepError;
 pub use drifts::Finding;
 pub use facts::HostFacts;
 pub use memory::MemoryError;
+pub use survey::DecoyError;
 pub use wanted::Base;
 
 use api::network::limits::ROUTES_MAX;
-use api::network::{Driver, Place, ReportNetworks, RouteOnHost, TenantTraffic};
+use api::network::{Driver, Place, ProbeRow, ReportNetworks, RouteOnHost, TenantTraffic};
 use host::clock::Clock;
 use host::network::keeper::KeeperError;
 use host::network::{ClaimError, Namespace, NamespaceError, StackError};
@@ -36,6 +38,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use terms::{TenantId, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 use wanted::Wanted;
@@ -47,6 +50,9 @@ const ORDERS_MAX: usize = 4;
 
 /// Findings that wait to be heard; those beyond are counted, and told in the next report.
 const FINDINGS_MAX: usize = 64;
+
+/// How often a probe begins anew because the networks changed meanwhile.
+const SURVEYS_MAX: u32 = 3;
 
 /// Where tenant networks can be; what else the host has in them is in their way.
 const TENANTS_WITHIN: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8);
@@ -76,6 +82,15 @@ pub struct Networks {
     orders: mpsc::Sender<Order>,
     findings: mpsc::Receiver<Finding>,
     status: watch::Receiver<Status>,
+}
+
+/// What came of a probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// The version of the networks that were probed.
+    pub version: u64,
+    /// What was tried, and what came of it.
+    pub rows: Vec<ProbeRow>,
 }
 
 /// What passed for a tenant, since counting began.
@@ -117,6 +132,12 @@ pub enum NetworksError {
     /// The system refuses.
     #[error(transparent)]
     System(#[from] io::Error),
+    /// Nothing can stand in for the internet.
+    #[error(transparent)]
+    Decoy(#[from] DecoyError),
+    /// Networks were changed whenever they were probed.
+    #[error("the networks changed whenever they were probed: try again")]
+    Restless,
     /// A keeper's listing is not one of nftables.
     #[error("the rules cannot be read: nftables lists something else")]
     Listing,
@@ -168,7 +189,7 @@ impl Networks {
     pub async fn apply(&mut self, document: &HostNetworks) -> Result<(), NetworksError> {
         let tenants = tenants(document)?;
         let wanted = Wanted::of(&self.settings.base, document)?;
-        self.ask(|reply| Order::Apply(wanted, reply)).await??;
+        ask(&self.orders, |reply| Order::Apply(wanted, reply)).await??;
         self.tenants = tenants;
         Ok(())
     }
@@ -214,7 +235,7 @@ impl Networks {
     /// # Errors
     /// When the keeper cannot be asked.
     pub async fn traffic(&self) -> Result<BTreeMap<NetworkNumber, Counted>, NetworksError> {
-        self.ask(Order::Traffic).await?
+        ask(&self.orders, Order::Traffic).await?
     }
 
     /// All that the node reports of its networks, but for the time, the walls that the host lacks and the time of
@@ -263,6 +284,28 @@ impl Networks {
         })
     }
 
+    /// Tries the full matrix of what must and must not get through, from inside the namespaces. The future is free of
+    /// this value, so that networks are looked after meanwhile; it takes seconds.
+    ///
+    /// # Errors
+    /// When it cannot be tried, or the networks changed whenever it was.
+    pub fn probe(&self) -> impl Future<Output = Result<Probed, NetworksError>> + Send + 'static {
+        let (orders, socket) = (self.orders.clone(), site::socket(&self.settings));
+        async move {
+            let host = Namespace::own()?;
+            for _ in 0..SURVEYS_MAX {
+                let Some(desired) = ask(&orders, Order::Show).await? else {
+                    return Ok(Probed { version: 0, rows: Vec::new() });
+                };
+                let rows = survey::conduct(Arc::clone(&desired), host.clone(), socket.clone()).await?;
+                if ask(&orders, Order::Show).await?.as_ref() == Some(&desired) {
+                    return Ok(Probed { version: desired.version(), rows });
+                }
+            }
+            Err(NetworksError::Restless)
+        }
+    }
+
     /// Switches the links of tenants off, whose processes have ended, and looks away. The keeper goes on, with the rules
     /// and the way to the control plane: it may well run while its host's node starts again.
     pub async fn end(self) {
@@ -271,12 +314,15 @@ impl Networks {
             let _ended = done.await;
         }
     }
+}
 
-    async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, NetworksError> {
-        let (reply, answer) = oneshot::channel();
-        self.orders.send(order(reply)).await.map_err(|_| NetworksError::Ended)?;
-        answer.await.map_err(|_| NetworksError::Ended)
-    }
+async fn ask<T>(
+    orders: &mpsc::Sender<Order>,
+    order: impl FnOnce(oneshot::Sender<T>) -> Order,
+) -> Result<T, NetworksError> {
+    let (reply, answer) = oneshot::channel();
+    orders.send(order(reply)).await.map_err(|_| NetworksError::Ended)?;
+    answer.await.map_err(|_| NetworksError::Ended)
 }
 
 fn tenants(document: &HostNetworks) -> Result<Vec<(TenantId, NetworkNumber)>, NumberError> {

@@ -3,6 +3,7 @@
 mod base;
 mod drift;
 mod house;
+mod probes;
 mod tenants;
 
 use std::net::Ipv4Addr;

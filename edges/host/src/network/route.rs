@@ -21,6 +21,7 @@ const DESTINATION: u16 = 1;
 const LINK: u16 = 4;
 const GATEWAY: u16 = 5;
 const PRIORITY: u16 = 6;
+const IN_LINK: u16 = 3;
 const TABLE: u16 = 15;
 
 /// The table that everything is looked up in (`RT_TABLE_MAIN`).
@@ -84,6 +85,40 @@ impl Stack<'_> {
         let body = self.route(route)?;
         let done = self.socket.change(NEW_ROUTE, CREATE, &body);
         unless(done, libc::EEXIST).map_err(refused(format!("make the route to {}", route.destination)))
+    }
+
+    /// Makes a route out of a link of ours, in a table of its own that [`Stack::ask_table`] leads to.
+    ///
+    /// # Errors
+    /// When the link is absent, down or not ours, or the kernel refuses.
+    pub fn add_route_in(&mut self, table: u32, route: &NewRoute) -> Result<(), StackError> {
+        let body = self.route(route)?.number(TABLE, table);
+        let done = self.socket.change(NEW_ROUTE, CREATE, &body);
+        unless(done, libc::EEXIST).map_err(refused(format!("make the route to {}", route.destination)))
+    }
+
+    /// Has what comes in by a link of ours, and nothing else, led by a table of its own.
+    ///
+    /// # Errors
+    /// When the link is absent or not ours, or the kernel refuses.
+    pub fn ask_table(&mut self, link: &LinkName, priority: u32, table: u32) -> Result<(), StackError> {
+        self.ours(link)?;
+        let done = self.socket.change(NEW_RULE, CREATE, &of_link(link, priority, table));
+        unless(done, libc::EEXIST).map_err(refused(format!("lead what comes by `{link}`")))
+    }
+
+    /// Undoes [`Stack::ask_table`], also once the link is gone. Nothing to undo is no error.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn ask_table_no_more(
+        &mut self,
+        link: &LinkName,
+        priority: u32,
+        table: u32,
+    ) -> Result<(), StackError> {
+        let done = self.socket.change(DELETE_RULE, 0, &of_link(link, priority, table));
+        unless(done, libc::ENOENT).map_err(refused(format!("lead what comes by `{link}` as before")))
     }
 
     /// Removes a route out of a link of ours. One that is not there is no error.
@@ -180,6 +215,12 @@ impl Stack<'_> {
             None => body,
         })
     }
+}
+
+/// `struct fib_rule_hdr` and its attributes, for what comes in by one link.
+fn of_link(link: &LinkName, priority: u32, table: u32) -> Body {
+    let fixed = [2, 0, 0, 0, 0, 0, 0, TO_TABLE, 0, 0, 0, 0];
+    Body::new(&fixed).number(PRIORITY, priority).number(TABLE, table).text(IN_LINK, link.as_ref())
 }
 
 /// Whether it was done, or stood so already.

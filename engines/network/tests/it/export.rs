@@ -5,8 +5,8 @@ use crate::world::{HOST, STRANGER, elsewhere, here};
 use ipnet::Ipv4Net;
 use network::addresses::{CONTROL_PLANE, UPLINK_NETWORK};
 use network::{
-    Addresses, Beyond, ControlPlane, Desired, Expected, NetworkNumber, Origin, Probe, Protocol, export,
-    matrix,
+    Addresses, Beyond, Control, ControlPlane, Desired, Expected, NetworkNumber, Origin, Probe, Protocol,
+    export, matrix,
 };
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::{Map, Value};
@@ -132,7 +132,15 @@ fn probes(desired: &Desired) -> Vec<Probe> {
         let expected = if tenant.live { Expected::Allowed } else { Expected::Denied };
         for address in &control {
             let from = Origin::Outside(*address);
-            let plan = Probe { from, to, protocol: Protocol::Tcp, port: 5678, expected, why: "plans" };
+            let plan = Probe {
+                from,
+                to,
+                protocol: Protocol::Tcp,
+                port: 5678,
+                expected,
+                control: Control::Net2,
+                why: "plans",
+            };
             probes.push(Probe { port: 22, expected: Expected::Denied, ..plan.clone() });
             probes.push(plan);
         }

@@ -54,7 +54,7 @@ fn the_rules_hold_for_every_pair_of_155_tenants() {
     let desired = here(155);
     let (table, router) = (ruleset::write(&desired), router(&desired));
     let probes = matrix(&desired, &Beyond::default());
-    let pairs = probes.iter().filter(|probe| probe.why == "NET-1: no other tenant" && probe.port == 5678);
+    let pairs = probes.iter().filter(|probe| probe.why == "no other tenant" && probe.port == 5678);
     assert_eq!(
         pairs.clone().filter(|probe| probe.protocol == Protocol::Tcp).count(),
         2 * 155 * 154 + 2 * 155 * 4

@@ -1,6 +1,7 @@
 //! What the kernel has, read as the engine compares it.
 
 use super::NetworksError;
+use super::survey::TABLE_IN;
 use host::network::keeper::{self, Keeper, KeeperError, Listing};
 use host::network::{Family, Inside, Namespace, NamespaceError, NamespaceName, Snapshot, Stack, sysctl};
 use network::converge::{End, Found, Named};
@@ -157,7 +158,9 @@ fn state(snapshot: Snapshot) -> State {
     });
     let addresses = snapshot.addresses.into_iter();
     let addresses = addresses.map(|found| Address { link: found.link, address: found.address });
-    let routes = snapshot.routes.into_iter().filter(|route| route.table != TABLE_LOCAL).map(|route| Route {
+    // Probes of ours lead through the host's link too, for as long as they last.
+    let routes = snapshot.routes.into_iter().filter(|route| ![TABLE_LOCAL, TABLE_IN].contains(&route.table));
+    let routes = routes.map(|route| Route {
         table: route.table,
         destination: route.destination,
         via: route.via,

@@ -4,7 +4,7 @@ use super::carry::{self, Outcome};
 use super::eyes::Eyes;
 use super::facts::{self, HostFacts};
 use super::memory::Memory;
-use super::{NetworksError, Settings, reading};
+use super::{NetworksError, Settings, reading, survey};
 use host::network::keeper::{self, Keeper, KeeperError};
 use host::network::{Claim, Namespace};
 use host::process::{Output, Spawn};
@@ -58,6 +58,8 @@ impl Site {
     pub(super) async fn open(settings: Settings) -> Result<Self, NetworksError> {
         let host = Namespace::own()?;
         let claim = host.enter(Claim::take).await??;
+        // A survey that was killed.
+        survey::sweep(&host).await?;
         let memory = Memory::load(&settings.folder)?;
         let keeper = match Keeper::attach(socket(&settings)).await? {
             Some(keeper) => keeper,

@@ -8,9 +8,10 @@ use super::{Counted, NetworksError, eyes};
 use host::clock::Clock;
 use host::network::keeper;
 use network::converge::remains;
-use network::{Drift, DriftKind, Namespace as Place, NetworkNumber, Table};
+use network::{Desired, Drift, DriftKind, Namespace as Place, NetworkNumber, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -30,6 +31,8 @@ pub(super) enum Order {
     Apply(Wanted, oneshot::Sender<Result<(), NetworksError>>),
     /// Say what passed.
     Traffic(oneshot::Sender<Result<BTreeMap<NetworkNumber, Counted>, NetworksError>>),
+    /// Say what should stand.
+    Show(oneshot::Sender<Option<Arc<Desired>>>),
     /// Switch tenants off, and stop.
     End(oneshot::Sender<()>),
 }
@@ -102,6 +105,10 @@ impl Warden {
             match order {
                 Some(Order::Apply(wanted, reply)) => drop(reply.send(self.apply(wanted).await)),
                 Some(Order::Traffic(reply)) => drop(reply.send(self.traffic().await)),
+                Some(Order::Show(reply)) => {
+                    let desired = self.standing.as_ref().map(|standing| Arc::new(standing.desired.clone()));
+                    let _nobody_waits = reply.send(desired);
+                }
                 Some(Order::End(reply)) => {
                     self.end().await;
                     drop(self);

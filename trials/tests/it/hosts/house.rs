@@ -92,6 +92,11 @@ impl House {
         Listener::open(&self.internet, Protocol::Tcp, address).await.unwrap()
     }
 
+    /// The internet.
+    pub(super) const fn internet(&self) -> &Namespace {
+        &self.internet
+    }
+
     /// The folder of the node.
     pub(super) fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()
