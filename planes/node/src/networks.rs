@@ -14,6 +14,7 @@ mod eyes;
 mod facts;
 mod memory;
 mod reading;
+mod reset;
 mod site;
 mod survey;
 mod wanted;
@@ -23,6 +24,7 @@ pub use carry::StepError;
 pub use drifts::Finding;
 pub use facts::HostFacts;
 pub use memory::MemoryError;
+pub use reset::{Removed, Reset, reset};
 pub use survey::DecoyError;
 pub use wanted::Base;
 

@@ -1,9 +1,13 @@
 //! A host's networks as its node has them: brought there, kept, and closed whatever ends first.
 
+mod agent;
+mod attack;
 mod base;
+mod crash;
 mod drift;
 mod house;
 mod probes;
+mod reset;
 mod tenants;
 
 use std::net::Ipv4Addr;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use terms::Timestamp;
 
 /// The file, beside the keeper's socket.
-const FILE: &str = "networks.kept.json";
+pub(super) const FILE: &str = "networks.kept.json";
 
 /// Most bytes of the file: 155 times and 16 names.
 const BYTES_MAX: usize = 64 * 1_024;

@@ -18,7 +18,7 @@ use std::time::Duration;
 pub(super) const SOCKET: &str = "keeper.sock";
 
 /// What the keeper says, in the same folder.
-const LOG: &str = "keeper.log";
+pub(super) const LOG: &str = "keeper.log";
 
 /// How often the way to the desired state is planned anew: a first plan does it, a second finds what the kernel made
 /// of it, and the others are for what somebody else does meanwhile.

@@ -30,9 +30,14 @@ const PROVIDER: Ipv4Addr = Ipv4Addr::new(93, 184, 216, 1);
 pub(super) const HOST_INTERFACE: &str = "eth0";
 const INTERNET_INTERFACE: &str = "wan0";
 
+/// A network of the host's own, such as containers have: the host's address there, and somebody else's.
+pub(super) const LAN_GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
+const LAN_NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 2);
+
 /// The machine, with an internet.
 pub(super) struct House {
     internet: Namespace,
+    lan: Namespace,
     folder: TempDir,
 }
 
@@ -64,16 +69,22 @@ pub(super) fn in_a_house(trial: impl AsyncFnOnce(House)) {
 impl House {
     fn build() -> Self {
         let internet = Namespace::create(&name("palisade-trial-internet"), &tag()).unwrap();
+        let lan = Namespace::create(&name("palisade-trial-lan"), &tag()).unwrap();
         on_stack(&host(), |stack| {
             let (near, far) = (end(HOST_INTERFACE, 1), end(INTERNET_INTERFACE, 2));
             stack.create_veth(&near, &far, &internet).unwrap();
+            stack.create_veth(&end("lan0", 3), &end("eth0", 4), &lan).unwrap();
         });
+        bring_up(&host(), "lan0", LAN_GATEWAY);
+        bring_up(&lan, "eth0", LAN_NEIGHBOUR);
+        route(&lan, "0.0.0.0/0", LAN_GATEWAY, "eth0");
         bring_up(&host(), HOST_INTERFACE, HOST);
         bring_up(&internet, INTERNET_INTERFACE, PROVIDER);
         route(&host(), "0.0.0.0/0", PROVIDER, HOST_INTERFACE);
         // Strangers who know where tenants are.
         route(&internet, "10.100.0.0/14", HOST, INTERNET_INTERFACE);
-        Self { internet, folder: tempfile::tempdir().unwrap() }
+        route(&internet, "172.17.0.0/16", HOST, INTERNET_INTERFACE);
+        Self { internet, lan, folder: tempfile::tempdir().unwrap() }
     }
 
     /// Gives the internet these addresses.
@@ -95,6 +106,11 @@ impl House {
     /// The internet.
     pub(super) const fn internet(&self) -> &Namespace {
         &self.internet
+    }
+
+    /// The host's own network.
+    pub(super) const fn lan(&self) -> &Namespace {
+        &self.lan
     }
 
     /// The folder of the node.

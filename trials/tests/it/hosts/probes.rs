@@ -1,13 +1,11 @@
 //! Probes of a host at work: they see what rules do, nothing of them leaves, and nothing of them stays.
 
 use super::house::{House, host, in_a_house, inside, name, nft, on_stack};
-use super::tenants::{document, keeper, namespace, settings, start, with_suspended};
+use super::tenants::{document, namespace, open_all, settings, start, with_suspended};
 use api::network::ProbeRow;
 use host::clock::Clock;
-use host::network::keeper::Place;
 use host::network::probe::{Listener, Protocol};
 use host::network::{Namespace, Nft};
-use network::ruleset::{self, Ruleset, Verdict};
 use node::networks::Networks;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -49,10 +47,7 @@ fn a_probe_sees_rules_that_let_everything_through_and_nothing_leaves_even_then()
         let networks = Networks::start(settings, Clock::system(), Some(&document)).await.unwrap();
         let _work = at_work(&document).await;
         count_what_leaves(&house);
-        let desired = desired(&networks, &document);
-        let keeper = keeper(&house).await;
-        keeper.load(Place::Router, opened(ruleset::write(&desired)).to_nft()).await.unwrap();
-        keeper.load(Place::Host, opened(ruleset::write_host(&desired)).to_nft()).await.unwrap();
+        open_all(&house, &networks, &document).await;
         let rows = networks.probe().await.unwrap().rows;
         let failing = failing(&rows);
         for (from, to) in [
@@ -109,39 +104,6 @@ async fn listener(namespace: &Namespace, address: &str) -> Listener {
 fn failing(rows: &[ProbeRow]) -> Vec<String> {
     let failed = rows.iter().filter(|row| row.held < row.tried);
     failed.map(|row| format!("{} to {}: {}: {:?}", row.from, row.to, row.why, row.mismatches)).collect()
-}
-
-/// What is desired, as the node makes it of a document.
-fn desired(networks: &Networks, document: &HostNetworks) -> network::Desired {
-    let facts = networks.host_facts();
-    let tenant = |tenant: &wire::networks::TenantNetwork| network::TenantNetwork {
-        tenant: tenant.tenant,
-        number: u32::from(tenant.number).try_into().unwrap(),
-        live: tenant.live,
-        connections_max: tenant.quota.connections,
-    };
-    let published = Some("0.0.0.0:8443".parse().unwrap());
-    network::Desired::new(
-        1,
-        network::ControlPlane::Here { published, reach: Vec::new() },
-        network::Uplink { interfaces: facts.interfaces, host_addresses: facts.addresses },
-        document.tenants.iter().map(tenant).collect(),
-        &[],
-    )
-    .unwrap()
-}
-
-/// The rules with every filter open. What they do to addresses stays, so that answers find back.
-fn opened(mut rules: Ruleset) -> Ruleset {
-    for chain in rules.chains.values_mut().chain(rules.floor.values_mut()) {
-        if chain.hook.as_ref().is_none_or(|hook| hook.kind != "nat") {
-            chain.rules.clear();
-        }
-        if let Some(hook) = chain.hook.as_mut().filter(|hook| hook.kind != "nat") {
-            hook.policy = Verdict::Accept;
-        }
-    }
-    rules
 }
 
 /// Begins to count every packet that comes to the internet.

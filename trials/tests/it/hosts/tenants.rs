@@ -4,9 +4,10 @@ use super::STRANGER;
 use super::house::{House, name};
 use host::clock::Clock;
 use host::network::Namespace;
-use host::network::keeper::Keeper;
-use host::network::probe::{self, Attempt, Verdict};
+use host::network::keeper::{self, Keeper};
+use host::network::probe::{self, Attempt};
 use network::NetworkNumber;
+use network::ruleset::{self, Ruleset, Verdict};
 use node::networks::{Base, Networks, Settings};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -62,7 +63,7 @@ pub(super) fn with_suspended(version: u64, tenants: &[u8], suspended: &[u8]) -> 
 }
 
 /// How a tenant's connection to the stranger ends.
-pub(super) async fn connect(tenant: u32, port: u16, patience: Duration) -> Verdict {
+pub(super) async fn connect(tenant: u32, port: u16, patience: Duration) -> probe::Verdict {
     let to = SocketAddr::new(IpAddr::V4(STRANGER), port);
     let attempt = Attempt { protocol: probe::Protocol::Tcp, to, from: None };
     probe::run(&namespace(tenant), &[attempt], patience).await.unwrap()[0].verdict
@@ -86,4 +87,45 @@ pub(super) async fn keeper(house: &House) -> Keeper {
 /// A number.
 pub(super) fn number(n: u32) -> NetworkNumber {
     NetworkNumber::try_from(n).unwrap()
+}
+
+/// Opens every filter, as only the keeper can.
+pub(super) async fn open_all(house: &House, networks: &Networks, document: &HostNetworks) {
+    let desired = desired(networks, document);
+    let keeper = keeper(house).await;
+    keeper.load(keeper::Place::Router, opened(ruleset::write(&desired)).to_nft()).await.unwrap();
+    keeper.load(keeper::Place::Host, opened(ruleset::write_host(&desired)).to_nft()).await.unwrap();
+}
+
+/// What is desired, as the node makes it of a document.
+fn desired(networks: &Networks, document: &HostNetworks) -> network::Desired {
+    let facts = networks.host_facts();
+    let tenant = |tenant: &wire::networks::TenantNetwork| network::TenantNetwork {
+        tenant: tenant.tenant,
+        number: u32::from(tenant.number).try_into().unwrap(),
+        live: tenant.live,
+        connections_max: tenant.quota.connections,
+    };
+    let published = Some("0.0.0.0:8443".parse().unwrap());
+    network::Desired::new(
+        1,
+        network::ControlPlane::Here { published, reach: Vec::new() },
+        network::Uplink { interfaces: facts.interfaces, host_addresses: facts.addresses },
+        document.tenants.iter().map(tenant).collect(),
+        &[],
+    )
+    .unwrap()
+}
+
+/// The rules with every filter open. What they do to addresses stays, so that answers find back.
+fn opened(mut rules: Ruleset) -> Ruleset {
+    for chain in rules.chains.values_mut().chain(rules.floor.values_mut()) {
+        if chain.hook.as_ref().is_none_or(|hook| hook.kind != "nat") {
+            chain.rules.clear();
+        }
+        if let Some(hook) = chain.hook.as_mut().filter(|hook| hook.kind != "nat") {
+            hook.policy = Verdict::Accept;
+        }
+    }
+    rules
 }

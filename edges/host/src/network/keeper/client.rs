@@ -22,6 +22,9 @@ const START_MAX: Duration = Duration::from_secs(10);
 /// How often it is looked for meanwhile.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// How often one that broke off is looked for: a process that was killed is gone by then.
+const DYING_LOOKS: u32 = 200;
+
 /// A living keeper. Dropping this leaves it alive.
 #[derive(Debug)]
 pub struct Keeper {
@@ -107,24 +110,15 @@ impl Keeper {
     /// When something answers that is not a keeper of this user.
     pub async fn attach(socket: PathBuf) -> Result<Option<Self>, KeeperError> {
         let socket: Arc<Path> = socket.into();
-        let path = Arc::clone(&socket);
-        let found = on_thread(move || match UnixStream::connect(&path) {
-            Ok(stream) => {
-                let pid = peer(&stream)?;
-                let process =
-                    rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from)?;
-                // Process ids are used again: one that answers now was alive when its file was opened.
-                exchange(stream, &Request::Generations {})?;
-                Ok(Some((pid, process)))
+        let mut looks = DYING_LOOKS;
+        let found = loop {
+            let path = Arc::clone(&socket);
+            match on_thread(move || find(&path)).await {
+                Err(KeeperError::Unreachable(error)) if looks > 0 && is_dying(&error) => looks -= 1,
+                found => break found?,
             }
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
-        })
-        .await?;
+            tokio::time::sleep(LOOK).await;
+        };
         let Some((pid, process)) = found else { return Ok(None) };
         #[expect(unsafe_code, reason = "the runtime watches the file by its number")]
         // SAFETY: an `OwnedFd` keeps its file and its number until it is dropped.
@@ -210,6 +204,29 @@ impl Keeper {
         })
         .await
     }
+}
+
+/// The process that answers, if one does.
+fn find(path: &Path) -> Result<Option<(Pid, OwnedFd)>, KeeperError> {
+    match UnixStream::connect(path) {
+        Ok(stream) => {
+            let pid = peer(&stream)?;
+            let process = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from)?;
+            // Process ids are used again: one that answers now was alive when its file was opened.
+            exchange(stream, &Request::Generations {})?;
+            Ok(Some((pid, process)))
+        }
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a process may have ended while it was spoken to: its socket refuses soon then.
+fn is_dying(error: &io::Error) -> bool {
+    let broke = [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe, io::ErrorKind::UnexpectedEof];
+    broke.contains(&error.kind()) || error.raw_os_error() == Some(libc::ESRCH)
 }
 
 async fn on_thread<T: Send + 'static>(
