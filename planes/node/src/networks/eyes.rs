@@ -24,6 +24,8 @@ pub(super) struct Eyes {
     places: BTreeMap<Place, Eye>,
     names: Option<(i64, i64)>,
     round: usize,
+    /// Whether the router's tables changed by our own doing since that place was marked.
+    is_ours: bool,
 }
 
 /// What is looked at in one namespace.
@@ -54,8 +56,16 @@ impl Eyes {
         changed.collect()
     }
 
-    /// Whether the router's tables changed since that place was marked.
-    pub(super) fn are_tables_changed(&self, now: Generations) -> bool {
+    /// Takes note that the router's tables change by our own doing.
+    pub(super) const fn we_change_tables(&mut self) {
+        self.is_ours = true;
+    }
+
+    /// Whether the router's tables changed since that place was marked, and not by our own doing.
+    pub(super) fn did_somebody_change_tables(&self, now: Generations) -> bool {
+        if self.is_ours {
+            return false;
+        }
         match self.places.get(&Place::Router).map(|eye| &eye.changes) {
             Some(Changes::Kept(Some(seen))) => seen.tables != now.router.tables,
             Some(Changes::Kept(None) | Changes::Watched { .. }) | None => false,
@@ -116,6 +126,7 @@ impl Eyes {
         };
         let mut eye = Eye { changes, settings };
         eye.mark(place, now);
+        self.is_ours &= place != Place::Router;
         self.places.insert(place, eye);
         Ok(())
     }

@@ -14,6 +14,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The files that a full host takes: for each tenant its namespace, what tells of changes, and its settings.
+const FILES: u64 = 4_096;
+
 /// The keeper's socket, in the folder of the node.
 pub(super) const SOCKET: &str = "keeper.sock";
 
@@ -56,6 +59,8 @@ pub(super) struct Done {
 impl Site {
     /// Claims the host's networks, and finds the keeper or starts one.
     pub(super) async fn open(settings: Settings) -> Result<Self, NetworksError> {
+        let files = host::process::allow_files(FILES);
+        tracing::debug!(files, "this process may have so many files open");
         let host = Namespace::own()?;
         let claim = host.enter(Claim::take).await??;
         // A survey that was killed.
@@ -83,8 +88,10 @@ impl Site {
     }
 
     /// Replaces the rules alone, if that is a matter of elements: at once, before anything is read.
-    pub(super) async fn hurry(&self, before: &Desired, after: &Desired) -> Result<(), KeeperError> {
+    pub(super) async fn hurry(&self, standing: &mut Standing, after: &Desired) -> Result<(), KeeperError> {
         use network::Change::{Elements, Nothing, Whole};
+        let before = &standing.desired;
+        standing.eyes.we_change_tables();
         for (place, before, after) in [
             (keeper::Place::Router, ruleset::write(before), ruleset::write(after)),
             (keeper::Place::Host, ruleset::write_host(before), ruleset::write_host(after)),
@@ -114,6 +121,7 @@ impl Site {
             if steps.is_empty() {
                 return Ok(done);
             }
+            standing.eyes.we_change_tables();
             let Outcome { created, recounts, failed: now } =
                 carry::out(&steps, &self.host, &self.keeper).await;
             done.created.extend(created);
@@ -191,7 +199,7 @@ impl Site {
         let Standing { desired, topology, found, eyes } = standing;
         let now = self.keeper.generations().await?;
         // Only the keeper changes the router's tables for us, and it was read after each time.
-        let somebody = eyes.are_tables_changed(now);
+        let somebody = places.contains(&Place::Router) && eyes.did_somebody_change_tables(now);
         for place in places {
             eyes.mark(*place, topology, now, &self.host, &self.keeper).await?;
             reading::again(*place, topology, &self.host, &self.keeper, found).await?;

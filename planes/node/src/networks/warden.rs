@@ -132,7 +132,7 @@ impl Warden {
         match &mut self.standing {
             Some(standing) => {
                 // Whoever is suspended is cut off at once. If that fails, the way below does it.
-                let _slower = self.site.hurry(&standing.desired, &desired).await;
+                let _slower = self.site.hurry(standing, &desired).await;
                 standing.ask(desired);
             }
             None => self.standing = Some(Standing::of(desired)),
