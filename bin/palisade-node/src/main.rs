@@ -6,8 +6,9 @@ use host::clock::Clock;
 use host::logs::LogFormat;
 use host::network::{Tag, keeper};
 use node::config::Networks;
+use node::reset::Reset;
 use node::{End, NodeConfig};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Runs this host's data planes and metering sidecars.
@@ -45,9 +46,19 @@ enum Driver {
     Loopback,
 }
 
-/// What a node starts itself as.
+/// What else there is to do.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Removes what a node has made of this host's networks and control groups, and nothing else.
+    #[command(after_help = RESET_EXAMPLES)]
+    Reset {
+        /// The configuration file (TOML) of the node.
+        #[arg(long, value_name = "FILE", conflicts_with = "state_dir")]
+        config: Option<PathBuf>,
+        /// The state directory of the node; it stays.
+        #[arg(long, value_name = "DIR", default_value = "/var/lib/palisade")]
+        state_dir: PathBuf,
+    },
     /// Keeps the router's network namespace, and owns its rules and the host's, until it is killed.
     #[command(hide = true)]
     Keeper {
@@ -65,11 +76,19 @@ Examples:
   palisade-node --config /etc/palisade/node.toml
   palisade-node --control-plane https://palisade.example.com \\
     --enroll-token-file enrol.token --ca-file ca.pem
+  palisade-node reset --config /etc/palisade/node.toml
   palisade-node --control-plane https://localhost:8443 --driver loopback \\
     --enroll-token-file enrol.token --ca-file ca.pem --state-dir ./state
 
 As root, each data plane and sidecar runs as a user of its own, and each tenant in a network.
 Without root, choose the driver `loopback`. PALISADE_LOG=debug says more.";
+
+const RESET_EXAMPLES: &str = "\
+Examples:
+  palisade-node reset
+  palisade-node reset --config /etc/palisade/node.toml
+
+Needs root, and that no node runs here: its tenants are cut off until one does again.";
 
 fn main() -> ExitCode {
     match start(Args::parse()) {
@@ -83,13 +102,22 @@ fn main() -> ExitCode {
 
 fn start(args: Args) -> anyhow::Result<()> {
     host::process::harden_self().context("this process cannot be hardened")?;
-    host::logs::init(LogFormat::Json, "info")?;
+    let format =
+        if let Some(Command::Reset { .. }) = &args.command { LogFormat::Human } else { LogFormat::Json };
+    host::logs::init(format, "info")?;
     if let Some(Command::Keeper { socket, tag }) = &args.command {
         // Before any runtime: a keeper has no thread but its own.
         match keeper::run(socket, tag)? {}
     }
-    let config = config(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    if let Some(Command::Reset { config, state_dir }) = args.command {
+        let state_dir = match config {
+            Some(file) => host::config::load::<NodeConfig>(&file)?.state_dir,
+            None => state_dir,
+        };
+        return runtime.block_on(reset(&state_dir));
+    }
+    let config = config(args)?;
     runtime.block_on(async {
         let clock = Clock::system();
         let mut stop = core::pin::pin!(host::signals::stop_signal());
@@ -98,6 +126,17 @@ fn start(args: Args) -> anyhow::Result<()> {
         }
         Ok(())
     })
+}
+
+#[expect(clippy::print_stdout, reason = "what was removed is the command's result")]
+async fn reset(state_dir: &Path) -> anyhow::Result<()> {
+    let Reset { removed, left } = node::reset::reset(state_dir).await?;
+    if removed.is_empty() {
+        println!("this host has no networks or control groups of a node's");
+    }
+    removed.iter().for_each(|what| println!("removed {what}"));
+    left.iter().for_each(|why| tracing::warn!("left: {why}"));
+    Ok(())
 }
 
 fn config(args: Args) -> anyhow::Result<NodeConfig> {

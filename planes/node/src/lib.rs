@@ -10,6 +10,7 @@ mod known;
 mod networking;
 pub mod networks;
 mod process;
+pub mod reset;
 pub mod run;
 mod search;
 mod seat;

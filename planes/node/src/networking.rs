@@ -8,10 +8,11 @@
 //! A task of its own does what takes time: a network that cannot be built holds up no process and no report.
 
 mod ground;
+mod probes;
 mod report;
 mod task;
 
-pub(crate) use ground::{Ground, GroundError};
+pub(crate) use ground::{Ground, GroundError, SIGN, last_node};
 pub(crate) use report::NetworkReports;
 pub(crate) use task::News;
 
@@ -26,6 +27,7 @@ use host::clock::Clock;
 use host::network::{NameError, Namespace, NamespaceName};
 use network::NetworkNumber;
 use notary::KeySet;
+use probes::Probes;
 use serve::identity::ControlPlane;
 use serve::outbox::Seen;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +54,7 @@ struct Own {
     wanted: Option<u64>,
     fetches: Fetches,
     refusals: Refusals,
+    probes: Probes,
     /// Of each tenant with a seat, how often its network had been made anew by then.
     seated: BTreeMap<TenantId, u64>,
     /// Events from before anybody could be told.
@@ -82,6 +85,7 @@ impl Networking {
             wanted: None,
             fetches: Fetches::new(control_plane.clone()),
             refusals: Refusals::default(),
+            probes: Probes::new(control_plane.clone()),
             seated: BTreeMap::new(),
             before,
         };
@@ -107,10 +111,12 @@ impl Networking {
         accepted.map(|accepted| accepted.live().collect()).unwrap_or_default()
     }
 
-    /// The control plane asks for this version of the networks.
-    pub(crate) fn asked(&mut self, version: Option<u64>) {
-        if let Some(own) = &mut self.own {
-            own.wanted = version.or(own.wanted);
+    /// The control plane asks for this version of the networks, and for probes of them.
+    pub(crate) fn asked(&mut self, version: Option<u64>, probe: Option<Timestamp>) {
+        let Some(own) = &mut self.own else { return };
+        own.wanted = version.or(own.wanted);
+        if let Some(asked_at) = probe {
+            own.probes.wanted(asked_at, &own.task);
         }
     }
 
@@ -149,6 +155,7 @@ impl Networking {
         tokio::select! {
             fetched = own.fetches.fetched(is_wanted) => News::Seen(own.judge(fetched, self.clock.now())),
             news = own.task.news() => news,
+            () = own.probes.carry() => News::Seen(Vec::new()),
         }
     }
 

@@ -262,7 +262,7 @@ impl Node {
         match answer {
             Ok(answer) => {
                 self.supervisor.place(&answer.placements, self.now());
-                self.networking.asked(answer.networks_version);
+                self.networking.asked(answer.networks_version, answer.probe_asked_at);
                 if let Some(asked_at) = answer.search_asked_at {
                     self.searches.wanted(asked_at);
                 }
@@ -401,7 +401,7 @@ impl Node {
     }
 
     /// Stops everything: each tenant's data plane first, then its sidecar, which meters the rest, then its network.
-    async fn end(mut self) {
+    async fn end(mut self: Box<Self>) {
         self.supervisor.end();
         loop {
             self.act();

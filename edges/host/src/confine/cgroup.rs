@@ -363,14 +363,15 @@ impl Entrance {
     }
 }
 
-/// Removes a slice with every group in it, all of which must be empty. Nothing to remove is no error.
+/// Removes a slice with every group in it, all of which must be empty, and says whether there was one.
 ///
 /// # Errors
 /// When processes are in one, or the system refuses.
-pub fn remove_slice(slice: &GroupName) -> Result<(), CgroupError> {
+pub fn remove_slice(slice: &GroupName) -> Result<bool, CgroupError> {
     let path = Path::new("/proc/self/mountinfo");
     let mountinfo = std::fs::read_to_string(path).map_err(refused("find", path))?;
     let mounts = Mounts::parse(&mountinfo);
+    let mut was_there = false;
     for mount in mounts.v2.iter().chain(mounts.v1.values()) {
         let folder = mount.join(&slice.0);
         // A mount of ours without the slice, or a second name of one that was done.
@@ -378,8 +379,9 @@ pub fn remove_slice(slice: &GroupName) -> Result<(), CgroupError> {
         let groups = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         groups.map(|group| group.path()).try_for_each(|group| remove(&group))?;
         remove(&folder)?;
+        was_there = true;
     }
-    Ok(())
+    Ok(was_there)
 }
 
 /// Whether a process with this `/proc/PID/cgroup` is in a group of a slice of ours, by every controller.

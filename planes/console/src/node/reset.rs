@@ -4,6 +4,7 @@ use crate::connection;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::program;
+use crate::state_dir::StateDir;
 
 /// Removes this host's tenant networks and control groups, and nothing that is not ours
 #[derive(Debug, clap::Args)]
@@ -44,6 +45,8 @@ pub(super) async fn run(
         let cause = "only root can remove networks and control groups";
         return Err(Failure::new(Exit::Refused, "not_root", cause, "run it as root"));
     }
-    let ended = program::run("palisade-node", vec!["reset".into()], output).await?;
+    let state = StateDir::find(at.state_dir.as_deref())?;
+    let arguments = vec!["reset".into(), "--state-dir".into(), state.path().into()];
+    let ended = program::run("palisade-node", arguments, output).await?;
     Ok(if ended.success() { Exit::Success } else { Exit::Failure })
 }

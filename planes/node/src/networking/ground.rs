@@ -15,7 +15,7 @@ use terms::{NodeId, Timestamp, Workload};
 use wire::event::{EventKind, EventOutcome};
 
 /// The file by which whoever starts the control plane sees that its network stands.
-const SIGN: &str = "networks.json";
+pub(crate) const SIGN: &str = "networks.json";
 
 /// What stands before anybody asked for it.
 pub(crate) struct Ground {
@@ -72,7 +72,8 @@ impl Ground {
         remove_sign(dir)?;
         let Networks::Linux(linux) = &config.networks else { return Ok(None) };
         let place = linux.place.clone();
-        let kept = last_identity(dir, &place).map(|whose| {
+        let kept = last_node(dir).map(|(node, issuer)| {
+            let whose = Whose { node, issuer, place: place.clone() };
             let recalled = Recalled::from(dir, &whose, clock.now());
             (whose, recalled)
         });
@@ -137,16 +138,12 @@ impl Recalled {
     }
 }
 
-/// Who the node was when it last ran. One that it does not prove counts no more than no identity.
-fn last_identity(dir: &Path, place: &Place) -> Option<Whose> {
+/// Who the node was when it last ran, by its folder, and the control plane that it was enrolled with. One that it
+/// does not prove counts no more than no identity.
+pub(crate) fn last_node(dir: &Path) -> Option<(NodeId, String)> {
     let identity = WorkloadIdentity::load(dir).ok()??;
     let Workload::Node(node) = identity.spiffe().workload() else { return None };
-    Some(whose(node, identity.issuer(), place))
-}
-
-/// Which host the networks have to be for.
-pub(super) fn whose(node: NodeId, issuer: &str, place: &Place) -> Whose {
-    Whose { node, issuer: issuer.to_owned(), place: place.clone() }
+    Some((node, identity.issuer().to_owned()))
 }
 
 /// Takes everything down, and the sign first.

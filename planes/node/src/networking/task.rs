@@ -3,10 +3,11 @@
 
 use crate::config::{Linux, NodeConfig, OnDrift, Place};
 use crate::desired::Accepted;
-use crate::networks::{Base, Finding, Networks, NetworksError, Settings};
+use crate::networks::{Base, Finding, Networks, NetworksError, Probed, Settings};
 use crate::process::program;
 use api::network::ReportNetworks;
 use core::ops::ControlFlow;
+use core::pin::Pin;
 use host::clock::Clock;
 use network::{Addresses, DesiredError, NetworkNumber};
 use serve::outbox::Seen;
@@ -59,9 +60,13 @@ pub(crate) struct Standing {
     pub(crate) report: Option<ReportNetworks>,
 }
 
+/// What probes find, whatever becomes of the task meanwhile.
+type Probing = Pin<Box<dyn Future<Output = Result<Probed, NetworksError>> + Send>>;
+
 enum Order {
     Apply(HostNetworks),
     Clear,
+    Probe(oneshot::Sender<Probing>),
     End(oneshot::Sender<()>),
 }
 
@@ -148,6 +153,16 @@ impl Task {
         let _ended = self.orders.send(Order::Clear);
     }
 
+    /// Tries what the networks let through. They are looked after meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be tried.
+    pub(crate) fn probe(&self) -> impl Future<Output = Result<Probed, NetworksError>> + Send + use<> {
+        let (reply, probing) = oneshot::channel();
+        let _ended = self.orders.send(Order::Probe(reply));
+        async move { probing.await.map_err(|_| NetworksError::Ended)?.await }
+    }
+
     /// How things stand. Let it go before anything is waited for.
     pub(crate) fn standing(&self) -> watch::Ref<'_, Standing> {
         self.standing.borrow()
@@ -226,6 +241,7 @@ impl Keeping {
                 order = orders.recv() => match order {
                     Some(Order::Apply(document)) => self.want(Some(document)).await,
                     Some(Order::Clear) => self.want(self.without_tenants()).await,
+                    Some(Order::Probe(reply)) => drop(reply.send(Box::pin(self.networks.probe()))),
                     Some(Order::End(reply)) => {
                         self.networks.end().await;
                         let _nobody_waits = reply.send(());

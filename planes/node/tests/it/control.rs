@@ -2,7 +2,7 @@
 
 use api::enrolment::{Enrol, Enrolled, EnrolmentKind, IssueEnrolment, IssuedCertificate, IssuedEnrolment};
 use api::event::DeliverEvents;
-use api::network::ReportNetworks;
+use api::network::{ReportNetworks, ReportProbe};
 use api::placement::{Placement, Placements, ReportPlacements, RunningPlacement, Walls};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -14,7 +14,7 @@ use serve::tls::{self, ClientAuth, Identity, Roots};
 use serve::{Listener, ListenerLimits};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use terms::{NodeId, SpiffeId, TenantId, Token, TrustDomain, Workload};
+use terms::{NodeId, SpiffeId, TenantId, Timestamp, Token, TrustDomain, Workload};
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::event::SecurityEvent;
 use wire::jwks::Jwks;
@@ -34,11 +34,13 @@ pub(crate) struct Control {
     pub(crate) placements: Mutex<Vec<Placement>>,
     /// The version of the networks that the node should have, and their envelope.
     pub(crate) networks: Mutex<Option<(u64, Vec<u8>)>>,
+    pub(crate) probe_asked_at: Mutex<Option<Timestamp>>,
     /// Whether requests are left without an answer.
     pub(crate) hangs: watch::Sender<bool>,
     pub(crate) tokens: Mutex<Vec<(EnrolmentKind, TenantId)>>,
     running: mpsc::UnboundedSender<ReportPlacements>,
     networks_told: mpsc::UnboundedSender<ReportNetworks>,
+    probes_told: mpsc::UnboundedSender<ReportProbe>,
     events: mpsc::UnboundedSender<SecurityEvent>,
 }
 
@@ -48,6 +50,7 @@ pub(crate) struct Heard {
     /// The last report: what it says of one tenant may be asked after what it says of another.
     report: ReportPlacements,
     networks: mpsc::UnboundedReceiver<ReportNetworks>,
+    pub(crate) probes: mpsc::UnboundedReceiver<ReportProbe>,
     pub(crate) events: mpsc::UnboundedReceiver<SecurityEvent>,
 }
 
@@ -56,6 +59,7 @@ impl Control {
         let began = host::clock::now().plus_ms(-HOUR_MS);
         let (running, reports) = mpsc::unbounded_channel();
         let (networks_told, networks) = mpsc::unbounded_channel();
+        let (probes_told, probes) = mpsc::unbounded_channel();
         let (noted, events) = mpsc::unbounded_channel();
         let control = Self {
             authority: Authority::create(began, &domain(), 48 * HOUR_MS).unwrap(),
@@ -64,15 +68,17 @@ impl Control {
             enrols: Mutex::new(Workload::Node(NodeId::from_bytes(host::entropy::bytes().unwrap()))),
             placements: Mutex::default(),
             networks: Mutex::default(),
+            probe_asked_at: Mutex::default(),
             hangs: watch::Sender::new(false),
             tokens: Mutex::default(),
             running,
             networks_told,
+            probes_told,
             events: noted,
         };
         let walls = Walls { own_uids: false, own_networks: false };
         let report = ReportPlacements { running: Vec::new(), walls };
-        (Arc::new(control), Heard { reports, report, networks, events })
+        (Arc::new(control), Heard { reports, report, networks, probes, events })
     }
 
     pub(crate) fn roots_pem(&self) -> &str {
@@ -114,6 +120,7 @@ impl Control {
             .route("/v1/placements/report", post(report))
             .route("/v1/networks/desired", get(desired))
             .route("/v1/networks/report", post(report_networks))
+            .route("/v1/networks/probe-report", post(report_probe))
             .route(wire::jwks::PATH, get(keys))
             .route("/v1/events", post(events))
             .with_state(Arc::clone(self))
@@ -234,7 +241,8 @@ async fn placements(State(control): State<Arc<Control>>) -> Json<Placements> {
     control.answers().await;
     let placements = control.placements.lock().unwrap().clone();
     let networks_version = control.networks.lock().unwrap().as_ref().map(|(version, _)| *version);
-    Json(Placements { placements, search_asked_at: None, networks_version, probe_asked_at: None })
+    let probe_asked_at = *control.probe_asked_at.lock().unwrap();
+    Json(Placements { placements, search_asked_at: None, networks_version, probe_asked_at })
 }
 
 async fn desired(State(control): State<Arc<Control>>) -> Result<Vec<u8>, StatusCode> {
@@ -261,6 +269,13 @@ async fn report_networks(
     control.answers().await;
     assert!(body.is_bounded());
     let _nobody_listens = control.networks_told.send(body);
+    StatusCode::NO_CONTENT
+}
+
+async fn report_probe(State(control): State<Arc<Control>>, Json(body): Json<ReportProbe>) -> StatusCode {
+    control.answers().await;
+    assert!(body.is_bounded());
+    let _nobody_listens = control.probes_told.send(body);
     StatusCode::NO_CONTENT
 }
 

@@ -10,6 +10,7 @@ use host::files::{self, Owner};
 use host::network::probe::Verdict;
 use host::network::{Claim, Namespace, NewRoute};
 use node::config::{Linux, Networks, OnDrift, Place};
+use node::reset::{Reset, ResetError, reset};
 use node::run::End;
 use node::{NodeConfig, RunError};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -321,6 +322,47 @@ fn a_control_plane_elsewhere_reaches_data_planes_by_the_hosts_forwarded_ports() 
         assert_eq!(connect(&a, (STRANGER, 443), ANSWERED).await, Verdict::Connected);
         assert!(!node.site.path("node/networks.json").exists(), "it waits for nobody");
         node.stop().await;
+    });
+}
+
+#[test]
+fn networks_are_probed_once_for_each_question_while_tenants_are_looked_after() {
+    in_a_world(async |_world| {
+        let mut node = Node::begin(here()).await;
+        node.want(1, &[(A, 1, true), (B, 2, true)]);
+        let before = node.site.running(A, |_| true).await;
+        node.site.running(B, |_| true).await;
+        for asked_at in [Timestamp::from_unix_ms(7), Timestamp::from_unix_ms(8)] {
+            *node.site.control.probe_asked_at.lock().unwrap() = Some(asked_at);
+            let report = node.site.heard.probes.recv().await.unwrap();
+            assert_eq!((report.asked_at, report.version, report.failed), (asked_at, 1, None));
+            assert!(report.rows.iter().any(|row| row.allowed) && report.rows.iter().any(|row| !row.allowed));
+            assert!(report.rows.iter().all(|row| row.held == row.tried), "{:?}", report.rows);
+        }
+        assert!(node.site.heard.probes.try_recv().is_err(), "no question is answered twice");
+        assert_eq!(node.site.running(A, |_| true).await.pid, before.pid);
+        node.stop().await;
+    });
+}
+
+#[test]
+fn a_reset_takes_off_the_host_what_a_node_made_of_it_and_not_while_one_runs() {
+    in_a_world(async |_world| {
+        let mut node = Node::begin(here()).await;
+        node.want(1, &[(A, 1, true)]);
+        node.site.running(A, |_| true).await;
+        let state = node.site.config.state_dir.clone();
+        assert!(matches!(reset(&state).await, Err(ResetError::Running(_))));
+        node.crash().await;
+        node.control_plane = None;
+        let removed = reset(&state).await.unwrap().removed.join("\n");
+        for part in ["keeper", "`palisade-cp`", "`palisade-t1`", "networks.json", "inet palisade_floor"] {
+            assert!(removed.contains(part), "{part}: {removed}");
+        }
+        assert!(Namespace::list().unwrap().iter().all(|owned| owned.name == name("palisade-trial-internet")));
+        assert!(node.site.path("node/networks.dsse").exists(), "what the node knows stays");
+        assert_eq!(reset(&state).await.unwrap(), Reset::default());
+        assert_eq!(reset(Path::new("/nowhere")).await.unwrap(), Reset::default());
     });
 }
 
