@@ -264,6 +264,28 @@ fn a_tenant_that_the_host_has_no_room_for_stops_nobody_else() {
 }
 
 #[test]
+fn networks_that_cannot_be_built_are_told_and_tried_again_while_everything_else_goes_on() {
+    in_a_world(async |_world| {
+        let mut node = Node::begin(here()).await;
+        node.want(1, &[(A, 1, true)]);
+        let before = node.site.running(A, |_| true).await;
+        // Across what all networks share.
+        let route = NewRoute { destination: "10.100.7.0/24".parse().unwrap(), via: None, link: link("eth0") };
+        on_stack(&host(), |stack| stack.add_route(&route).unwrap());
+        node.want(2, &[(A, 1, true), (B, 2, true)]);
+        assert_eq!(node.site.event("networks.not_applied").await.outcome, EventOutcome::Failure);
+        node.site.heard.placements(|report| !report.walls.own_networks).await;
+        let report = node.site.heard.networks(|report| !report.routes.is_empty()).await;
+        assert_eq!(report.applied, 1);
+        on_stack(&host(), |stack| stack.remove_route(&route).unwrap());
+        node.site.running(B, |_| true).await;
+        node.site.heard.placements(|report| report.walls.own_networks).await;
+        assert_eq!(node.site.running(A, |_| true).await.pid, before.pid);
+        node.stop().await;
+    });
+}
+
+#[test]
 fn somebody_elses_namespace_with_a_tenants_name_is_told_and_nobody_starts_in_it_but_others_in_theirs() {
     in_a_world(async |_world| {
         let mut node = Node::begin(here()).await;
