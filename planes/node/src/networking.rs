@@ -55,7 +55,7 @@ struct Own {
     fetches: Fetches,
     refusals: Refusals,
     probes: Probes,
-    /// Of each tenant with a seat, how often its network had been made anew by then.
+    /// Of each tenant with a seat, when its network had been made.
     seated: BTreeMap<TenantId, u64>,
     /// Events from before anybody could be told.
     before: Vec<Seen>,
@@ -137,11 +137,11 @@ impl Networking {
         self.own.as_mut()?.seat(tenant).inspect_err(|why| tracing::error!(%tenant, why, "no place")).ok()
     }
 
-    /// The tenants whose networks were made anew since they got their seats there: those are in the old ones.
+    /// The tenants whose networks went or were made anew since they got their seats there: those are in the old ones.
     pub(crate) fn displaced(&mut self) -> Vec<TenantId> {
         let Some(own) = &mut self.own else { return Vec::new() };
-        let rebuilds = own.task.standing().rebuilds.clone();
-        let is_old = |tenant: &TenantId, then: &mut u64| rebuilds.get(tenant).copied().unwrap_or(0) != *then;
+        let made = own.task.standing().made.clone();
+        let is_old = |tenant: &TenantId, then: &mut u64| made.get(tenant) != Some(then);
         own.seated.extract_if(.., is_old).map(|(tenant, _)| tenant).collect()
     }
 
@@ -181,7 +181,7 @@ impl Own {
     fn seat(&mut self, tenant: TenantId) -> Result<Seat, String> {
         let standing = self.task.standing();
         let number = *standing.open.get(&tenant).ok_or("its network does not stand")?;
-        let rebuilds = standing.rebuilds.get(&tenant).copied().unwrap_or(0);
+        let made = *standing.made.get(&tenant).ok_or("its network does not stand")?;
         let address = standing.report.as_ref().and_then(|report| report.address);
         drop(standing);
         let namespace = network_of(tenant, number)?;
@@ -189,7 +189,7 @@ impl Own {
         let seat = Seat::own(namespace, number, control_plane, address).ok_or(
             "nobody knows at which address the control plane would reach this host: set `networks.address`",
         )?;
-        self.seated.insert(tenant, rebuilds);
+        self.seated.insert(tenant, made);
         Ok(seat)
     }
 

@@ -244,7 +244,7 @@ impl Node {
     fn take_stock(&mut self) {
         self.supervisor.open(self.networking.open());
         for tenant in self.networking.displaced() {
-            tracing::warn!(%tenant, "its network was made anew; it starts again there");
+            tracing::warn!(%tenant, "its network went or was made anew: what runs in the old one has to start again");
             self.supervisor.displace(tenant);
         }
         let walls = &self.walls;

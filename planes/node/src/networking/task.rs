@@ -26,6 +26,9 @@ const COUNT_EVERY: Duration = Duration::from_secs(5);
 /// The first and the longest wait before networks that could not be built are tried again.
 const RETRY_MS: core::ops::RangeInclusive<u64> = 500..=30_000;
 
+/// How often it is tried whether the host has room by now for a tenant that it had none for.
+const ROOM_AGAIN: Duration = Duration::from_secs(15);
+
 /// Most events that wait to be heard. While nobody hears (the node has no identity yet), the first ones say what
 /// began.
 const SEEN_MAX: usize = 1_024;
@@ -54,8 +57,8 @@ pub(crate) struct Standing {
     pub(crate) version: u64,
     /// The tenants whose networks stand and let flows pass.
     pub(crate) open: BTreeMap<TenantId, NetworkNumber>,
-    /// How often each tenant's network was made anew, its namespace too.
-    pub(crate) rebuilds: BTreeMap<TenantId, u64>,
+    /// When each tenant's network was made, or its namespace made anew: in a count of all such times.
+    pub(crate) made: BTreeMap<TenantId, u64>,
     /// What there is to report.
     pub(crate) report: Option<ReportNetworks>,
 }
@@ -127,10 +130,12 @@ impl Task {
             networks,
             clock,
             last: None,
-            wanted: None,
+            wanted: wanted.as_ref().map(|wanted| wanted.all.clone()),
+            left_out: BTreeMap::new(),
             retry: None,
             retry_ms: *RETRY_MS.start(),
-            rebuilds: BTreeMap::new(),
+            made: BTreeMap::new(),
+            made_last: 0,
             tell,
             publish,
         };
@@ -187,14 +192,16 @@ impl Task {
 
 /// A document on its way to the host.
 struct Wanted {
+    all: HostNetworks,
+    /// What the host has room for.
     document: HostNetworks,
     /// Tenants whose networks overlap with a route of the host, and why.
     left_out: BTreeMap<TenantId, String>,
 }
 
 impl Wanted {
-    const fn new(document: HostNetworks) -> Self {
-        Self { document, left_out: BTreeMap::new() }
+    fn new(all: HostNetworks) -> Self {
+        Self { document: all.clone(), all, left_out: BTreeMap::new() }
     }
 
     /// Leaves the tenant out who alone is the reason of `error`; false, if there is none.
@@ -219,12 +226,15 @@ struct Keeping {
     clock: Clock,
     /// What stands, but for tenants that the host has no room for.
     last: Option<HostNetworks>,
-    /// What does not stand yet.
+    /// What does not stand yet, or not all of it.
     wanted: Option<HostNetworks>,
+    /// Tenants that the host has no room for, and why.
+    left_out: BTreeMap<TenantId, String>,
     /// When it is tried again.
     retry: Option<Instant>,
     retry_ms: u64,
-    rebuilds: BTreeMap<TenantId, u64>,
+    made: BTreeMap<TenantId, u64>,
+    made_last: u64,
     tell: mpsc::Sender<Seen>,
     publish: watch::Sender<Standing>,
 }
@@ -285,7 +295,7 @@ impl Keeping {
         };
         let (version, retry_ms) = (wanted.document.version, self.retry_ms);
         tracing::error!(%error, version, retry_ms, "the networks are not what they should be");
-        if self.retry.is_none() {
+        if retry_ms == *RETRY_MS.start() {
             self.changed(None, EventOutcome::Failure, "not_applied");
         }
         self.retry = Some(Instant::now() + Duration::from_millis(retry_ms));
@@ -293,15 +303,32 @@ impl Keeping {
     }
 
     fn stands(&mut self, wanted: Wanted) {
-        (self.wanted, self.retry, self.retry_ms) = (None, None, *RETRY_MS.start());
-        let tenants = &wanted.document.tenants;
-        self.rebuilds.retain(|tenant, _| tenants.iter().any(|found| found.tenant == *tenant));
-        self.last = Some(wanted.document);
-        self.changed(None, EventOutcome::Success, "applied");
-        for (tenant, why) in wanted.left_out {
-            tracing::error!(%tenant, why, "a tenant has no network");
-            self.changed(Some(tenant), EventOutcome::Failure, "overlap");
+        let Wanted { all, document, left_out } = wanted;
+        self.made.retain(|tenant, _| document.tenants.iter().any(|found| found.tenant == *tenant));
+        for tenant in document.tenants.iter().map(|found| found.tenant) {
+            if !self.made.contains_key(&tenant) {
+                self.was_made(tenant);
+            }
         }
+        if self.last.as_ref() != Some(&document) {
+            self.changed(None, EventOutcome::Success, "applied");
+        }
+        for (tenant, why) in &left_out {
+            if !self.left_out.contains_key(tenant) {
+                tracing::error!(%tenant, why, "a tenant has no network");
+                self.changed(Some(*tenant), EventOutcome::Failure, "overlap");
+            }
+        }
+        // The route that is in the way may go.
+        self.wanted = (!left_out.is_empty()).then_some(all);
+        self.retry = self.wanted.as_ref().map(|_| Instant::now() + ROOM_AGAIN);
+        self.retry_ms = *RETRY_MS.start();
+        (self.last, self.left_out) = (Some(document), left_out);
+    }
+
+    fn was_made(&mut self, tenant: TenantId) {
+        self.made_last = self.made_last.saturating_add(1);
+        self.made.insert(tenant, self.made_last);
     }
 
     fn found(&mut self, finding: Finding) {
@@ -309,8 +336,7 @@ impl Keeping {
         let tenants: BTreeMap<u8, TenantId> = tenants.map(|found| (found.number, found.tenant)).collect();
         let whose = |number: NetworkNumber| tenants.get(&number.value()).copied();
         for tenant in finding.rebuilt.iter().copied().filter_map(whose) {
-            let times = self.rebuilds.entry(tenant).or_default();
-            *times = times.saturating_add(1);
+            self.was_made(tenant);
         }
         for drift in &finding.drifts {
             let tenant = match drift.namespace {
@@ -376,7 +402,7 @@ impl Keeping {
         self.publish.send_modify(|standing| {
             standing.version = self.networks.applied();
             standing.open = self.open();
-            standing.rebuilds.clone_from(&self.rebuilds);
+            standing.made.clone_from(&self.made);
             standing.report = report.or_else(|| standing.report.take());
         });
         ControlFlow::Continue(())

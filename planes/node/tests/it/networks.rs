@@ -246,19 +246,24 @@ fn processes_outlive_the_keeper_and_start_again_only_in_a_network_that_was_made_
 }
 
 #[test]
-fn a_tenant_that_the_host_has_no_room_for_stops_nobody_else() {
+fn a_tenant_that_the_host_has_no_room_for_stops_nobody_else_and_comes_when_there_is_room() {
     in_a_world(async |_world| {
         let mut node = Node::begin(here()).await;
+        node.want(1, &[(A, 1, true), (B, 2, true)]);
+        let a = node.site.running(A, |_| true).await;
+        let b = node.site.running(B, |_| true).await;
         let route = NewRoute { destination: "10.102.7.0/24".parse().unwrap(), via: None, link: link("eth0") };
         on_stack(&host(), |stack| stack.add_route(&route).unwrap());
-        node.want(1, &[(A, 1, true), (B, 2, true)]);
-        node.site.running(A, |_| true).await;
+        node.want(2, &[(A, 1, true), (B, 2, true)]);
         let event = node.site.event("networks.overlap").await;
         assert_eq!((event.tenant, event.outcome), (Some(B), EventOutcome::Failure));
-        let report = node.site.heard.networks(|report| report.applied == 1).await;
+        let report = node.site.heard.networks(|report| report.applied == 2).await;
         assert!(report.routes.iter().any(|route| route.destination == "10.102.7.0/24"), "{report:?}");
-        let running = node.site.heard.placements(|report| !report.running.is_empty()).await.running;
-        assert!(running.iter().all(|running| running.tenant == A));
+        node.site.heard.placements(|report| report.running.len() == 1).await;
+        on_stack(&host(), |stack| stack.remove_route(&route).unwrap());
+        let again = node.site.running(B, |running| running.pid != b.pid).await;
+        assert!(Namespace::of_process(again.pid).unwrap().is_same_as(&named("palisade-t2")).unwrap());
+        assert_eq!(node.site.running(A, |_| true).await.pid, a.pid);
         node.stop().await;
     });
 }
