@@ -1,22 +1,29 @@
 //! Tenant networks through the real kernel: the engine's rules and links, and a real keeper that holds them.
 
+mod by_hand;
 mod closing;
+mod counters;
 mod drift;
 mod flows;
 mod guard;
+mod ipv6;
 mod matrix;
+mod mutation;
 mod probing;
 mod reading;
+mod volley;
+mod wire;
 mod world;
 
+use host::network::{Namespace, sysctl};
 use network::ruleset::{Chain, Ruleset, Verdict as Fate};
 use network::{
     Beyond, ControlPlane, Desired, NetworkNumber, Probe, TenantNetwork, Uplink, matrix as every_probe,
 };
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 use terms::TenantId;
-use world::{HOST, HOST_INTERFACE, World};
+use world::{HOST, HOST_INTERFACE, World, inside};
 
 /// Somebody on the internet.
 const STRANGER: Ipv4Addr = Ipv4Addr::new(93, 184, 216, 34);
@@ -30,7 +37,12 @@ const SOON: Duration = Duration::from_secs(60);
 
 /// A host with its control plane and three tenants, of which these are live.
 fn here(live: &[u32]) -> Desired {
-    let reach = vec![std::net::SocketAddrV4::new(DATABASE, 5432)];
+    reaching(&[DATABASE], live)
+}
+
+/// The same, with other databases that the control plane may reach.
+fn reaching(databases: &[Ipv4Addr], live: &[u32]) -> Desired {
+    let reach = databases.iter().map(|address| SocketAddrV4::new(*address, 5432)).collect();
     desired(ControlPlane::Here { published: Some("0.0.0.0:8443".parse().unwrap()), reach }, live)
 }
 
@@ -69,4 +81,14 @@ fn opened(mut rules: Ruleset) -> Ruleset {
         }
     }
     rules
+}
+
+/// Reads a switch of a namespace.
+fn get(namespace: &Namespace, path: &str) -> String {
+    inside(namespace, |inside| sysctl::read(inside, &path.parse().unwrap()).unwrap())
+}
+
+/// Writes a switch of a namespace.
+fn set(namespace: &Namespace, path: &str, value: &str) {
+    inside(namespace, |inside| sysctl::write(inside, &path.parse().unwrap(), value).unwrap());
 }

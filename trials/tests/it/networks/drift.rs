@@ -1,11 +1,12 @@
 //! What was changed by hand is seen; what was asked for is not.
 
+use super::by_hand::{add_rule_for_some, remove_rule_for_some};
 use super::flows::{connect, listen_at};
 use super::probing::{ANSWERED, SILENT};
 use super::world::{World, inside, link, on_stack};
-use super::{STRANGER, here, number};
+use super::{STRANGER, here, number, set};
 use host::network::probe::Verdict;
-use host::network::{Namespace, NewRoute, Nft, sysctl};
+use host::network::{Namespace, NewRoute, Nft};
 use ipnet::IpNet;
 use network::Namespace as Place;
 use std::net::IpAddr;
@@ -90,36 +91,12 @@ fn by_hand() -> [ByHand; 8] {
         },
         ByHand {
             place: Place::Router,
-            deed: |namespace| inside(namespace, |_| routing_rule(NEW_RULE)),
-            undo: |namespace| inside(namespace, |_| routing_rule(DELETE_RULE)),
+            deed: add_rule_for_some,
+            undo: remove_rule_for_some,
             told: "route_policy in router: routing policy has `priority 32766 asks table 254, with conditions of its \
                    own`, which nothing asked for",
         },
     ]
-}
-
-/// Message kinds of routing rules (rtnetlink(7)).
-const NEW_RULE: u16 = 32;
-const DELETE_RULE: u16 = 33;
-
-/// Adds or removes a rule that has the rank and the table of one that belongs there, but is for marked packets only.
-fn routing_rule(kind: u16) {
-    let attribute = |kind: u16, value: u32| [u32::from(kind) << 16 | 8, value].map(u32::to_ne_bytes).concat();
-    let fixed = [2, 0, 0, 0, 254, 0, 0, 1, 0, 0, 0, 0];
-    // Its priority (6) and the mark that it asks for (10).
-    let body = [&fixed[..], &attribute(6, 32_766), &attribute(10, 7)].concat();
-    let mut message = u32::try_from(16 + body.len()).unwrap().to_ne_bytes().to_vec();
-    // A request, to be acknowledged, to make a new one.
-    let flags: u16 = if kind == NEW_RULE { 0x605 } else { 0x5 };
-    message.extend([kind, flags].map(u16::to_ne_bytes).concat());
-    message.extend([0; 8]);
-    message.extend(body);
-    let (family, sort) = (rustix::net::AddressFamily::NETLINK, rustix::net::SocketType::RAW);
-    let socket = rustix::net::socket(family, sort, None).unwrap();
-    rustix::net::send(&socket, &message, rustix::net::SendFlags::empty()).unwrap();
-    let mut answer = [0; 1_024];
-    rustix::net::recv(&socket, &mut answer, rustix::net::RecvFlags::empty()).unwrap();
-    assert_eq!(answer[16..20], [0; 4], "the kernel's error");
 }
 
 fn address() -> IpNet {
@@ -128,10 +105,6 @@ fn address() -> IpNet {
 
 fn detour() -> NewRoute {
     NewRoute { destination: IpAddr::V4(STRANGER).into(), via: None, link: link("pt3") }
-}
-
-fn set(namespace: &Namespace, path: &str, value: &str) {
-    inside(namespace, |inside| sysctl::write(inside, &path.parse().unwrap(), value).unwrap());
 }
 
 fn nft(namespace: &Namespace, text: &str) {

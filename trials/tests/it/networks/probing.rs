@@ -1,7 +1,6 @@
 //! The whole matrix through the real kernel, with somebody listening wherever it leads.
 
-use super::world::{HOST, World};
-use host::network::Namespace;
+use super::world::{HOST, Spot, World};
 use host::network::probe::{self, Attempt, Listener, Verdict};
 use network::addresses::{CONTROL_PLANE, UPLINK_HOST};
 use network::{Addresses, ControlPlane, Expected, Namespace as Place, Origin, Probe, Protocol};
@@ -27,7 +26,7 @@ impl Owners {
         Self(addresses.chain([(IpAddr::V4(HOST), Place::Host)]).collect())
     }
 
-    fn place(&self, address: IpAddr) -> Option<Place> {
+    pub(super) fn place(&self, address: IpAddr) -> Option<Place> {
         self.0.get(&address).copied()
     }
 
@@ -72,10 +71,7 @@ pub(super) async fn listen(world: &World, probes: &[Probe], except: Option<Place
         if place.is_some() && place == except {
             continue;
         }
-        let namespace = match place {
-            Some(place) => world.namespace(place).await,
-            None => world.internet.clone(),
-        };
+        let namespace = world.spot(place.map_or(Spot::Internet, Spot::Of)).await;
         let address = SocketAddr::new(address, port);
         listeners.push(Listener::open(&namespace, protocol, address).await.unwrap());
     }
@@ -90,9 +86,9 @@ pub(super) fn arrivals(listeners: &[Listener]) -> u64 {
 /// Tries every probe, and gives those that got through; a refusal came through too.
 pub(super) async fn passed(world: &World, probes: &[Probe], patience: Duration) -> BTreeSet<Probe> {
     let mut passed = BTreeSet::new();
-    for (origin, probes) in by_place(probes) {
+    for (spot, probes) in by_spot(probes) {
         let attempts: Vec<Attempt> = probes.iter().map(|probe| attempt(world, probe)).collect();
-        let outcomes = probe::run(&from(world, origin).await, &attempts, patience).await.unwrap();
+        let outcomes = probe::run(&world.spot(spot).await, &attempts, patience).await.unwrap();
         let through = |verdict| matches!(verdict, Verdict::Connected | Verdict::Refused);
         let both = probes.into_iter().zip(outcomes);
         passed.extend(both.filter(|(_, outcome)| through(outcome.verdict)).map(|(probe, _)| probe));
@@ -100,28 +96,26 @@ pub(super) async fn passed(world: &World, probes: &[Probe], patience: Duration) 
     passed
 }
 
-fn by_place(probes: &[Probe]) -> BTreeMap<Option<Place>, Vec<Probe>> {
-    let mut places: BTreeMap<_, Vec<Probe>> = BTreeMap::new();
+fn by_spot(probes: &[Probe]) -> BTreeMap<Spot, Vec<Probe>> {
+    let mut spots: BTreeMap<_, Vec<Probe>> = BTreeMap::new();
     for probe in probes {
-        let place = match probe.from {
-            Origin::ControlPlane => Some(Place::ControlPlane),
-            Origin::DataPlane(number) | Origin::Sidecar(number) => Some(Place::Tenant(number)),
-            Origin::Host => Some(Place::Host),
-            Origin::Outside(_) => None,
-        };
-        places.entry(place).or_default().push(probe.clone());
+        spots.entry(spot(probe.from)).or_default().push(probe.clone());
     }
-    places
+    spots
 }
 
-async fn from(world: &World, place: Option<Place>) -> Namespace {
-    match place {
-        Some(place) => world.namespace(place).await,
-        None => world.internet.clone(),
+/// Where a probe begins.
+pub(super) fn spot(origin: Origin) -> Spot {
+    match origin {
+        Origin::ControlPlane => Spot::Of(Place::ControlPlane),
+        Origin::DataPlane(number) | Origin::Sidecar(number) => Spot::Of(Place::Tenant(number)),
+        Origin::Host => Spot::Of(Place::Host),
+        Origin::Outside(_) => Spot::Internet,
     }
 }
 
-fn attempt(world: &World, probe: &Probe) -> Attempt {
+/// How a probe is tried.
+pub(super) fn attempt(world: &World, probe: &Probe) -> Attempt {
     let from = match probe.from {
         Origin::ControlPlane => CONTROL_PLANE,
         Origin::DataPlane(number) => Addresses::of(number).data_plane,

@@ -7,9 +7,9 @@
 
 use super::guard::{Guard, tag};
 use host::network::keeper::{self, Keeper};
-use host::network::{Inside, LinkName, Mac, Namespace, NewRoute, Stack, VethEnd, sysctl};
+use host::network::{Inside, LinkName, Mac, Namespace, NewRoute, Nft, Stack, VethEnd, sysctl};
 use host::process::{Network, Spawn};
-use network::addresses::{HOST_LINK, UPLINK_ROUTER};
+use network::addresses::{HOST_LINK, INNER_LINK, UPLINK_ROUTER};
 use network::{
     Addresses, Desired, Link, MTU, Namespace as Place, Ruleset, State, Topology, ruleset, topology,
 };
@@ -25,7 +25,18 @@ const PROVIDER: Ipv4Addr = Ipv4Addr::new(93, 184, 216, 1);
 
 /// The host's interface to the internet, and the other end.
 pub(super) const HOST_INTERFACE: &str = "eth0";
-const INTERNET_INTERFACE: &str = "wan0";
+pub(super) const INTERNET_INTERFACE: &str = "wan0";
+
+/// Where a packet can begin or end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Spot {
+    /// One of the namespaces that were asked for.
+    Of(Place),
+    /// Beyond the host.
+    Internet,
+    /// A namespace behind a link, of this name, that nobody asked for.
+    Behind(&'static str),
+}
 
 /// All of it. Dropping it removes all of it.
 pub(super) struct World {
@@ -34,7 +45,8 @@ pub(super) struct World {
     pub(super) keeper: Keeper,
     pub(super) internet: Namespace,
     places: BTreeMap<Place, Namespace>,
-    _guard: Guard,
+    others: BTreeMap<&'static str, Namespace>,
+    guard: Guard,
     _socket: TempDir,
 }
 
@@ -54,10 +66,44 @@ impl World {
             .collect();
         let keeper = start_keeper(&socket, places[&Place::Host].clone()).await;
         guard.ends(keeper.pid());
-        let world = Self { desired, topology, keeper, internet, places, _guard: guard, _socket: socket };
+        let others = BTreeMap::new();
+        let world = Self { desired, topology, keeper, internet, places, others, guard, _socket: socket };
         world.load(&ruleset::write(&world.desired), &ruleset::write_host(&world.desired)).await;
         world.wire().await;
         Some(world)
+    }
+
+    /// Adds a namespace at 10.N.0.10, behind a link of this name with the address 10.N.0.1 in a place that did not
+    /// ask for it.
+    pub(super) async fn add_behind(&mut self, name: &'static str, place: Place, number: u8) {
+        let other = self.guard.namespace();
+        let near = self.namespace(place).await;
+        on_stack(&near, |stack| {
+            stack.create_veth(&end(name, number, 1), &end(INNER_LINK, number, 2), &other).unwrap();
+        });
+        let (gateway, own) = (Ipv4Addr::new(10, number, 0, 1), Ipv4Addr::new(10, number, 0, 10));
+        on_stack(&near, |stack| {
+            stack.add_address(&link(name), format!("{gateway}/16").parse().unwrap()).unwrap();
+            stack.set_up(&link(name)).unwrap();
+        });
+        bring_up(&other, INNER_LINK, own);
+        route(&other, "0.0.0.0/0", gateway, INNER_LINK);
+        self.others.insert(name, other);
+    }
+
+    /// Every place that there is.
+    pub(super) fn spots(&self) -> Vec<Spot> {
+        let places = self.topology.namespaces.keys().map(|place| Spot::Of(*place));
+        places.chain([Spot::Internet]).chain(self.others.keys().map(|name| Spot::Behind(name))).collect()
+    }
+
+    /// The namespace of a spot; the router's as of a place.
+    pub(super) async fn spot(&self, spot: Spot) -> Namespace {
+        match spot {
+            Spot::Of(place) => self.namespace(place).await,
+            Spot::Internet => self.internet.clone(),
+            Spot::Behind(name) => self.others[name].clone(),
+        }
     }
 
     /// The namespace of a place. The router's lives for as long as it is held: let it go soon.
@@ -96,6 +142,14 @@ impl World {
                 stack.add_address(&link(INTERNET_INTERFACE), IpAddr::V4(address).into()).unwrap();
             }
         });
+    }
+
+    /// Makes an address of the internet take everything and answer nothing.
+    pub(super) fn mute(&self, address: Ipv4Addr) {
+        let text = format!(
+            "table ip mute {{ chain out {{ type filter hook output priority 0; ip saddr {address} drop; }}; }}"
+        );
+        inside(&self.internet, |inside| Nft::open(inside).unwrap().run(&text).unwrap());
     }
 
     async fn wire(&self) {
@@ -187,7 +241,8 @@ fn bring_up(namespace: &Namespace, name: &str, address: Ipv4Addr) {
     });
 }
 
-fn route(namespace: &Namespace, destination: &str, via: Ipv4Addr, name: &str) {
+/// Makes a route by a next hop.
+pub(super) fn route(namespace: &Namespace, destination: &str, via: Ipv4Addr, name: &str) {
     let destination = destination.parse().unwrap();
     let route = NewRoute { destination, via: Some(IpAddr::V4(via)), link: link(name) };
     on_stack(namespace, |stack| stack.add_route(&route).unwrap());

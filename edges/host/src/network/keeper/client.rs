@@ -263,7 +263,12 @@ fn receive(stream: &UnixStream) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut parts = [IoSliceMut::new(&mut part)];
-        let received = rustix::net::recvmsg(stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
+        let received = rustix::net::recvmsg(stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC);
+        let received = match received {
+            // A process that was stopped goes on here: a wait with a limit is not taken up again by itself.
+            Err(rustix::io::Errno::INTR) => continue,
+            received => received?.bytes,
+        };
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(files) = message {
                 file = files.last();

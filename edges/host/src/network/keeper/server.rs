@@ -196,7 +196,11 @@ fn read_line(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     let mut part = vec![0; 64 * 1_024];
     loop {
-        let read = stream.read(&mut part)?;
+        let read = match stream.read(&mut part) {
+            // As after a stop: a wait with a limit is not taken up again by itself.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
         line.extend_from_slice(part.get(..read).unwrap_or_default());
         if line.last() == Some(&b'\n') {
             line.pop();
