@@ -274,9 +274,10 @@ impl Site {
         let output = self.palisade(arguments).output()?;
         if !output.status.success() {
             bail!(
-                "palisade {}: {}\n{}",
+                "palisade {}: {}\n{}{}",
                 arguments.join(" "),
                 output.status,
+                String::from_utf8_lossy(&output.stdout),
                 String::from_utf8_lossy(&output.stderr)
             );
         }

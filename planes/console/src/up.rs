@@ -118,7 +118,7 @@ pub(crate) async fn run(
     announce(&site, &progress);
     let mut processes = Processes::default();
     let outcome = until_stopped(&options, &site, &mut processes, stopped.as_mut(), &progress, output).await;
-    processes.stop(&Progress::spinner("stopping")).await;
+    processes.stop(&site, &Progress::spinner("stopping")).await;
     let removed = remove_ready_file(&options);
     outcome.and(removed).map(|()| Exit::Success)
 }

@@ -4,6 +4,7 @@ use crate::client::{Call, Client};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{Format, Output, columns, printable, yes_no};
 use crate::progress::Progress;
+use api::Code;
 use api::network::{HostProbe, ProbeRow, ProbeView};
 use core::time::Duration;
 use terms::{NodeId, Timestamp};
@@ -36,7 +37,7 @@ pub(crate) struct Options {
 /// # Errors
 /// [`Failure`].
 pub(super) async fn run(options: Options, client: &Client, output: &mut Output<'_>) -> Outcome<Exit> {
-    let asked: ProbeView = client.send(Call::to("ask_probes")).await?;
+    let asked: ProbeView = client.send(Call::to("ask_probes")).await.map_err(unprobed)?;
     let Some(asked_at) = asked.asked_at else {
         let cause = "the control plane did not say when it asked the hosts";
         return Err(Failure::new(
@@ -52,6 +53,12 @@ pub(super) async fn run(options: Options, client: &Client, output: &mut Output<'
         Format::Table => output.text(&text(&answered))?,
     }
     Ok(if hold(&answered) { Exit::Success } else { Exit::Unheld })
+}
+
+/// Where nothing can be probed, nothing holds.
+fn unprobed(failure: Failure) -> Failure {
+    let is_nowhere = failure.code == Code::NetworksNotEnforced.as_str();
+    if is_nowhere { Failure { exit: Exit::Unheld, ..failure } } else { failure }
 }
 
 /// Waits until every host has answered, or patience ends. Who asks again meanwhile makes the hosts answer again.

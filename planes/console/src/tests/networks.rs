@@ -84,6 +84,8 @@ async fn where_nothing_can_be_probed_nothing_is_said_to_hold() {
     let (outcome, printed) = api.palisade(&["network", "probe"]).await;
     assert_eq!(outcome, Ok(Exit::Unheld));
     assert!(printed.contains("NET-1 to NET-5 are not enforced"), "{printed}");
+    api.on_problem(ASK, &Problem::new(Code::NetworksNotEnforced));
+    assert_eq!(failed(&api, &["network", "probe"]).await.exit, Exit::Unheld);
     api.on(ASK, &json!({ "waiting": [], "hosts": [] }));
     assert_eq!(failed(&api, &["network", "probe"]).await.code, "answer_malformed");
 }

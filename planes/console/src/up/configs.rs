@@ -25,6 +25,9 @@ pub(crate) fn control(site: &Site, operator_token: &Digest) -> String {
     text.push_str(&format!("zones_enforced = {}\n", chosen.zones_enforced));
     text.push_str(&format!("operator_token_sha256 = [{}]\n", quoted(&operator_token.to_string())));
     text.push_str(&format!("\n[metering]\ninterval_ms = {}\n", site.interval_ms));
+    if !site.resolvers.is_empty() {
+        text.push_str(&format!("\n[names]\nupstreams = {}\n", list(&site.resolvers)));
+    }
     text
 }
 
@@ -58,8 +61,7 @@ fn networks(site: &Site) -> String {
     if site.driver() == Driver::Linux {
         text.push_str(&line("place", "here"));
         text.push_str(&line("published", &site.chosen.control_plane_addr.to_string()));
-        let reach: Vec<String> = site.resolvers.iter().map(|at| quoted(&at.to_string())).collect();
-        text.push_str(&format!("reach = [{}]\n", reach.join(", ")));
+        text.push_str(&format!("reach = {}\n", list(&site.resolvers)));
     }
     text
 }
@@ -72,6 +74,12 @@ fn path(key: &str, value: &Path) -> String {
 
 fn line(key: &str, value: &str) -> String {
     format!("{key} = {}\n", quoted(value))
+}
+
+/// A TOML array of strings.
+fn list(items: &[impl ToString]) -> String {
+    let items: Vec<String> = items.iter().map(|item| quoted(&item.to_string())).collect();
+    format!("[{}]", items.join(", "))
 }
 
 /// A TOML basic string. JSON escapes a subset of what TOML's basic strings escape, but for DEL.
@@ -114,6 +122,13 @@ mod tests {
         zones_enforced: bool,
         operator_token_sha256: Vec<Digest>,
         metering: Metering,
+        names: Option<Names>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Names {
+        upstreams: Vec<SocketAddr>,
     }
 
     #[derive(Debug, serde::Deserialize)]
@@ -156,6 +171,7 @@ mod tests {
         assert_eq!(control.public_url, "https://localhost:8443");
         assert_eq!((control.listen.port(), control.metrics_listen.port()), (8_443, 0));
         assert_eq!(control.public_addr, None);
+        assert!(control.names.is_none());
         assert_eq!((control.zones_enforced, control.metering.interval_ms), (false, 2_000));
         assert_eq!(control.operator_token_sha256, [digest]);
         let node: Node = read(&node(&site));
@@ -177,6 +193,8 @@ mod tests {
         let control: Control = read(&control(&site, &Digest::sha256(b"x")));
         assert_eq!(control.listen, "10.100.0.2:443".parse().unwrap());
         assert_eq!(control.public_addr, Some(control.listen));
+        let resolvers: Vec<SocketAddr> = site.resolvers.iter().copied().map(SocketAddr::V4).collect();
+        assert_eq!(control.names.unwrap().upstreams, resolvers);
         assert_eq!(control.public_url, "https://localhost:8443");
         let node: Node = read(&node(&site));
         let networks = Networks {

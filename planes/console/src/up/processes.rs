@@ -20,6 +20,9 @@ const NODE_GRACE_MS: u64 = 20_000;
 /// How long the control plane may take to answer what it was asked.
 const CONTROL_GRACE_MS: u64 = 15_000;
 
+/// How long the networks may take to be taken down: processes of a node that was killed are waited for.
+const TAKEN_DOWN: Duration = Duration::from_secs(45);
+
 /// How soon after a failed call its process's death is known, if that was the reason.
 const DEATH_NOTICE: Duration = Duration::from_millis(200);
 
@@ -60,6 +63,8 @@ struct Log {
 pub(crate) struct Processes {
     control: Option<Process>,
     node: Option<Process>,
+    /// Whether a node of ours has built networks, or began to.
+    builds: bool,
 }
 
 impl Processes {
@@ -108,6 +113,7 @@ impl Processes {
         if site.driver() == Driver::Loopback {
             return Ok(());
         }
+        self.builds = true;
         match self.attend(is_there(&networks)).await? {
             true => Ok(()),
             false => Err(stuck(self.node.as_ref(), "the networks do not stand after a minute")),
@@ -175,8 +181,9 @@ impl Processes {
     }
 
     /// Stops all processes: the node with its data planes and sidecars first, so that their last outcomes and
-    /// heartbeats still arrive.
-    pub(crate) async fn stop(&mut self, progress: &Progress) {
+    /// heartbeats still arrive. Then takes down the networks that it built, which outlive it: a machine where `up` ran
+    /// is as it was before.
+    pub(crate) async fn stop(&mut self, site: &Site, progress: &Progress) {
         for (process, grace_ms) in
             [(self.node.take(), NODE_GRACE_MS), (self.control.take(), CONTROL_GRACE_MS)]
         {
@@ -185,6 +192,16 @@ impl Processes {
             match process.running.terminate(grace_ms).await {
                 Ok(_) => progress.done(&format!("{} stopped", process.name)),
                 Err(error) => progress.line(&format!("{} did not stop: {error}", process.name)),
+            }
+        }
+        if self.builds {
+            progress.step("taking down the networks");
+            match take_down(site).await {
+                Ok(()) => progress.done("the networks are taken down"),
+                Err(why) => progress.line(&format!(
+                    "the networks are not taken down: {why}; next: palisade node reset --yes{}",
+                    site.state.flag()
+                )),
             }
         }
     }
@@ -295,6 +312,22 @@ async fn is_there(path: &Path) -> Outcome<bool> {
         tokio::time::sleep(POLL).await;
     }
     Ok(false)
+}
+
+/// Removes what the node built, and says why not.
+async fn take_down(site: &Site) -> Result<(), String> {
+    let dir = site.state.node();
+    let log = Log::open(&dir).map_err(|failure| failure.cause)?;
+    let mut spawn = Spawn::new(site.programs.join("palisade-node"), dir);
+    spawn.args = vec!["reset".into(), "--state-dir".into(), site.state.path().into()];
+    spawn.stderr = Stderr::File(log.path.clone());
+    let mut running = spawn.spawn().await.map_err(|error| error.to_string())?;
+    match tokio::time::timeout(TAKEN_DOWN, running.wait()).await {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(_)) => Err(log.tail().join("\n")),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_elapsed) => Err(format!("that takes longer than {} s", TAKEN_DOWN.as_secs())),
+    }
 }
 
 /// Waits until the node keeps another namespace for the control plane than `network`, which it runs in: somebody

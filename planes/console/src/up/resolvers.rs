@@ -1,7 +1,6 @@
 //! The resolvers of this machine, which the control plane asks for its tenants: they have no port 53 of their own.
 
 use host::files;
-use network::REACH_MAX;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::Path;
@@ -12,6 +11,9 @@ const FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"
 
 /// The largest such file.
 const FILE_MAX: usize = 64 * 1024;
+
+/// Most resolvers that are taken: as many as a control plane may be told of. A machine names three (resolv.conf(5)).
+const RESOLVERS_MAX: usize = 8;
 
 /// Where resolvers listen (RFC 7766: by TCP too).
 const PORT: u16 = 53;
@@ -40,7 +42,7 @@ fn reachable(text: &str) -> Vec<SocketAddrV4> {
             IpAddr::V4(_) | IpAddr::V6(_) => None,
         })
         .collect();
-    found.into_iter().take(REACH_MAX).collect()
+    found.into_iter().take(RESOLVERS_MAX).collect()
 }
 
 const fn can_be_reached(address: Ipv4Addr) -> bool {

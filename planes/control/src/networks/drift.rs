@@ -1,7 +1,8 @@
 //! Drift: an alarm opens when a node sees its host differ from what it should be, and closes when it is repaired.
 //!
-//! One alarm for each namespace of a host. A node tells of drift twice: by an event at once, and in its next report.
-//! Either opens the alarm, so that a lost event hides nothing; only a report closes it.
+//! One open alarm for each namespace of a host. A node tells of drift twice: by an event at once, and in its next report.
+//! Either opens the alarm, so that a lost event hides nothing; only a report closes it. What was repaired before it was
+//! told is an alarm that is closed from its beginning: somebody changed a host by hand, and people have to know.
 
 use crate::app::App;
 use crate::refusal::Answer;
@@ -20,7 +21,7 @@ const OPEN_MAX: usize = 200;
 /// The longest name of a namespace: `control-plane` and `tenant-155` are such.
 const NAMESPACE_MAX: usize = 32;
 
-/// Opens the alarm for an event in which a node tells of drift.
+/// Raises the alarm for an event in which a node tells of drift.
 pub(crate) async fn from_event(
     tx: &mut Tx,
     app: &App,
@@ -29,12 +30,17 @@ pub(crate) async fn from_event(
     event: &SecurityEvent,
     now: Timestamp,
 ) -> Answer<()> {
-    if event.kind != EventKind::NetworkDrift || event.outcome != EventOutcome::Failure {
-        return Ok(());
-    }
     let namespace = event.resource.strip_prefix("network/").unwrap_or("other");
     let seen = serde_json::json!({ "reason": event.reason, "time": event.time });
-    open(tx, app, permit, &resource(node, namespace), seen, now).await
+    match (event.kind, event.outcome) {
+        (EventKind::NetworkDrift, EventOutcome::Failure) => {
+            open(tx, app, permit, &resource(node, namespace), seen, now).await
+        }
+        (EventKind::NetworkDrift, EventOutcome::Success) => {
+            record(tx, app, permit, &resource(node, namespace), seen, now).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens and closes alarms as a report has it.
@@ -116,12 +122,43 @@ async fn open(
     evidence: serde_json::Value,
     now: Timestamp,
 ) -> Answer<()> {
-    let place = resource.rsplit_once('/').map_or(resource, |(place, _)| place);
-    if tx.alarms().open_below(permit, ALARM, place).await?.len() >= OPEN_MAX {
+    if open_beside(tx, permit, resource).await?.len() >= OPEN_MAX {
         app.metrics.dropped(1);
         return Ok(());
     }
-    let alarm = Alarm {
+    tx.alarms().insert(&alarm(app, resource, evidence, AlarmState::Open, now)?).await?;
+    Ok(())
+}
+
+/// Keeps what was repaired before it was told, unless an alarm is open there: that one says it, until a report closes it.
+async fn record(
+    tx: &mut Tx,
+    app: &App,
+    permit: &Permit,
+    resource: &str,
+    evidence: serde_json::Value,
+    now: Timestamp,
+) -> Answer<()> {
+    if open_beside(tx, permit, resource).await?.iter().all(|open| open != resource) {
+        tx.alarms().insert(&alarm(app, resource, evidence, AlarmState::Closed, now)?).await?;
+    }
+    Ok(())
+}
+
+/// What is open of the same host.
+async fn open_beside(tx: &mut Tx, permit: &Permit, resource: &str) -> Answer<Vec<String>> {
+    let place = resource.rsplit_once('/').map_or(resource, |(place, _)| place);
+    Ok(tx.alarms().open_below(permit, ALARM, place).await?)
+}
+
+fn alarm(
+    app: &App,
+    resource: &str,
+    evidence: serde_json::Value,
+    state: AlarmState,
+    now: Timestamp,
+) -> Answer<Alarm> {
+    Ok(Alarm {
         id: AlarmId::mint(now, app.entropy()?),
         kind: ALARM.to_owned(),
         severity: Severity::High,
@@ -129,10 +166,8 @@ async fn open(
         tenant: None,
         resource: resource.to_owned(),
         evidence: evidence.to_string().into_bytes(),
-        state: AlarmState::Open,
-    };
-    tx.alarms().insert(&alarm).await?;
-    Ok(())
+        state,
+    })
 }
 
 /// The resource of an alarm. A node says which namespace: what could not be one's name is `other`.

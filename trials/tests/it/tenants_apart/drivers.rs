@@ -63,7 +63,7 @@ async fn another_driver_on_the_same_state_is_said_and_takes_the_tenants_along() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_listens_where_the_control_plane_is_reached() {
-    let bare = Options { demo: false, ..Options::default() };
+    let bare = Options { demo: false, any_port: false, ..Options::default() };
     let Some(mut apart) = Apart::prepare("networks: the port that is published", bare) else { return };
     let machine = apart.site.machine().unwrap();
     let taken =
