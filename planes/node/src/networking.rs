@@ -145,6 +145,12 @@ impl Networking {
         own.seated.extract_if(.., is_old).map(|(tenant, _)| tenant).collect()
     }
 
+    /// What a tenant may use of the host: what the control plane signed, or what everybody gets.
+    pub(crate) fn quota(&self, tenant: TenantId) -> Quota {
+        let accepted = self.own.as_ref().and_then(|own| own.held.accepted());
+        accepted.and_then(|accepted| accepted.quota(tenant)).unwrap_or_default()
+    }
+
     /// Goes on with whatever is under way. A call that is dropped before it resolves goes on the next time.
     pub(crate) async fn carry(&mut self) -> News {
         let Some(own) = &mut self.own else { return core::future::pending().await };

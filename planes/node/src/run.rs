@@ -247,6 +247,9 @@ impl Node {
             tracing::warn!(%tenant, "its network went or was made anew: what runs in the old one has to start again");
             self.supervisor.displace(tenant);
         }
+        for tenant in self.networking.open() {
+            self.walls.adjust(tenant, self.networking.quota(tenant));
+        }
         let walls = &self.walls;
         let cpu_time_us = |tenant| walls.cpu_time_us(tenant);
         self.network_reports.take(self.networking.report(), walls.missing(), cpu_time_us);

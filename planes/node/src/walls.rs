@@ -54,7 +54,14 @@ struct Inner {
     slice: Option<GroupName>,
     views: bool,
     missing: Mutex<BTreeSet<String>>,
-    groups: Mutex<BTreeMap<(TenantId, Role), Cgroup>>,
+    groups: Mutex<BTreeMap<(TenantId, Role), Group>>,
+}
+
+/// The group of one process.
+#[derive(Debug)]
+struct Group {
+    cgroup: Cgroup,
+    limits: Limits,
 }
 
 /// Says why a process cannot be walled in as it must be.
@@ -121,12 +128,8 @@ impl HostWalls {
             self.lacks("cgroup", &"this needs root");
             return Ok(());
         };
-        let part = match of.role {
-            Role::DataPlane => "data",
-            Role::Sidecar => "meter",
-        };
-        let group = Cgroup::create(slice, &format!("{part}-{}", of.tenant).parse()?, limits)?;
-        for missing in group.missing() {
+        let cgroup = Cgroup::create(slice, &name(of.tenant, of.role)?, limits)?;
+        for missing in cgroup.missing() {
             let which = match missing.controller {
                 Controller::Memory => "cgroup_memory",
                 Controller::Cpu => "cgroup_cpu",
@@ -134,16 +137,34 @@ impl HostWalls {
             };
             self.lacks(which, &missing.why);
         }
-        spawn.group = Some(group.entrance());
-        held(&self.0.groups).insert((of.tenant, of.role), group);
+        spawn.group = Some(cgroup.entrance());
+        held(&self.0.groups).insert((of.tenant, of.role), Group { cgroup, limits });
         Ok(())
+    }
+
+    /// Gives a tenant's data plane that runs what its quota is now. One that cannot be given leaves it what it has.
+    pub(crate) fn adjust(&self, tenant: TenantId, quota: Quota) {
+        let (Some(slice), role) = (&self.0.slice, Role::DataPlane) else { return };
+        let mut groups = held(&self.0.groups);
+        let Some(group) = groups.get_mut(&(tenant, role)) else { return };
+        let adjusted = limits(role, quota).and_then(|limits| {
+            if limits != group.limits {
+                Cgroup::create(slice, &name(tenant, role)?, limits)?;
+                group.limits = limits;
+                tracing::info!(%tenant, ?limits, "another quota");
+            }
+            Ok(())
+        });
+        if let Err(error) = adjusted {
+            tracing::error!(%tenant, %error, "a quota is not what it should be");
+        }
     }
 
     /// Takes down what stood around a process that has ended, and ends what it may have started.
     pub(crate) async fn lower(&self, tenant: TenantId, role: Role) {
-        let Some(group) = held(&self.0.groups).remove(&(tenant, role)) else { return };
+        let Some(Group { cgroup, .. }) = held(&self.0.groups).remove(&(tenant, role)) else { return };
         let until = Instant::now() + EMPTY_WITHIN;
-        while let Err(error) = group.kill().and_then(|()| group.remove()) {
+        while let Err(error) = cgroup.kill().and_then(|()| cgroup.remove()) {
             if Instant::now() > until {
                 tracing::warn!(%tenant, ?role, %error, "a control group stays");
                 break;
@@ -166,7 +187,8 @@ impl HostWalls {
                 None => sleep(LOOK).await,
             }
         };
-        let Ok(shown) = Walls::around(pid) else { return };
+        // Where the kernel shows nobody's processes, there is only its own word.
+        let shown = Walls::around(pid).unwrap_or(said);
         let walls = Walls { landlock_tcp: said.landlock_tcp, ..shown };
         for name in walls.missing() {
             // Of these the node knows more itself.
@@ -187,7 +209,7 @@ impl HostWalls {
     /// counts it.
     #[must_use]
     pub fn cpu_time_us(&self, tenant: TenantId) -> Option<u64> {
-        held(&self.0.groups).get(&(tenant, Role::DataPlane))?.cpu_time_us().ok()
+        held(&self.0.groups).get(&(tenant, Role::DataPlane))?.cgroup.cpu_time_us().ok()
     }
 
     /// Logs each missing wall the first time.
@@ -211,6 +233,14 @@ impl Drop for Inner {
 /// What is gone with its holder must not stop the node: each change under these locks is whole in itself.
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn name(tenant: TenantId, role: Role) -> Result<GroupName, GroupNameError> {
+    let part = match role {
+        Role::DataPlane => "data",
+        Role::Sidecar => "meter",
+    };
+    format!("{part}-{tenant}").parse()
 }
 
 fn limits(role: Role, quota: Quota) -> Result<Limits, WallError> {
@@ -338,6 +368,24 @@ mod tests {
         for stands in ["no_new_privs", "capabilities_empty", "landlock_tcp", "mount_view", "cgroup"] {
             assert!(!missing.contains(&stands.to_owned()), "{missing:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_quota_that_changes_holds_at_once_and_one_out_of_bounds_changes_nothing() {
+        let Some(site) = Site::new("cgroup_pids") else { return };
+        let started = site
+            .start(
+                A,
+                Role::DataPlane,
+                "echo up; read x; for i in $(seq 150); do sleep 9 > /dev/null & done; echo many",
+            )
+            .await;
+        site.walls.adjust(A, Quota { pids: 0, ..LEAST });
+        site.walls.adjust(B, Quota { pids: 0, ..LEAST });
+        site.walls.adjust(A, Quota { pids: 300, ..LEAST });
+        site.walls.adjust(A, Quota { pids: u32::MAX, ..LEAST });
+        assert_eq!(started.asked().await, "up\nmany\n");
+        site.walls.lower(A, Role::DataPlane).await;
     }
 
     #[test]
