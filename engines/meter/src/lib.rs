@@ -2,7 +2,8 @@
 //!
 //! The sidecar's side: [`Accumulator`] keeps totals over restarts of the runtime, [`Chain`] swears to them one
 //! heartbeat after the other, [`Spool`] decides what is sent and when. The control plane's side: [`judge`] lets
-//! each heartbeat count once, [`reconcile`] compares what was sworn with what the control plane knows itself.
+//! each heartbeat count once, [`reconcile`] compares what was sworn with what the control plane knows itself, and
+//! [`KernelCheck`] with what the kernels of hosts counted.
 //!
 //! # How a heartbeat is delivered
 //!
@@ -22,8 +23,10 @@
 mod accumulate;
 mod chain;
 mod counter_rule;
+mod kernel;
 mod reconcile;
 mod spool;
+mod tally;
 mod units;
 
 pub use accumulate::{Accumulator, AccumulatorState, PAST_EPOCHS_MAX, SampleFault};
@@ -31,5 +34,7 @@ pub use chain::{Chain, ChainError, Link, Made};
 pub use counter_rule::{
     AGE_MAX_MS, AHEAD_MAX_MS, BeatRefusal, Oddity, SidecarState, TimeFault, Verdict, judge, live_ms,
 };
+pub use kernel::{Claims, KernelCheck, Mark, OVER_BYTES, OVER_CPU_US, Pace, SETTLE_MS, WINDOW_MS, explained};
 pub use reconcile::{Anomaly, Bounds, Known, UNITS_ON_TRUST, reconcile};
 pub use spool::{BATCH_MAX, ENTRIES_MAX, KEEP_MS, Spool, Waiting};
+pub use tally::{KernelCounts, Taken, Tally};

@@ -10,7 +10,7 @@
 
 use wire::heartbeat::Totals;
 
-/// Units that nobody but the data plane knows, until the host's own counters are compared too.
+/// Units that nobody but the data plane knows, unless its host's kernel counts them too ([`crate::KernelCheck`]).
 pub const UNITS_ON_TRUST: [&str; 3] = ["cpu_time_us", "egress_bytes", "ingress_bytes"];
 
 /// What the control plane knows, since the tenant's first sidecar enrolled.

@@ -1,6 +1,7 @@
 //! What all handlers share.
 
 use crate::caller::Operators;
+use crate::carried::Carried;
 use crate::config::Config;
 use crate::delivery::Dispatcher;
 use crate::endings::Endings;
@@ -35,6 +36,7 @@ pub(crate) struct App {
     pub(crate) sampler: Sampler,
     pub(crate) metrics: ControlMetrics,
     pub(crate) host_searches: HostSearches,
+    pub(crate) carried: Carried,
     pub(crate) names: Names,
     /// One run of control checks at a time.
     pub(crate) probing: tokio::sync::Mutex<()>,

@@ -2,7 +2,7 @@
 
 mod take;
 
-pub(crate) use take::{chain_of, is_sworn};
+pub(crate) use take::{chain_of, figures, is_sworn};
 
 use crate::body::{Ask, At, Strict};
 use crate::ctx::Ctx;

@@ -8,6 +8,7 @@ mod assurance;
 mod audit;
 mod body;
 mod caller;
+mod carried;
 mod certificate;
 mod config;
 mod ctx;

@@ -10,9 +10,11 @@
 
 mod desired;
 mod drift;
+mod kernel;
 mod numbers;
 mod place;
 mod probe;
+mod record;
 mod report;
 mod view;
 

@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::caller::{OperatorToken, Operators};
+use crate::carried::Carried;
 use crate::config::{Config, ConfigFault};
 use crate::delivery::Dispatcher;
 use crate::endings::Endings;
@@ -149,6 +150,7 @@ async fn open(config: Config, domain: TrustDomain, metrics: &Metrics) -> Result<
         sampler: Sampler::default(),
         metrics: control_metrics,
         host_searches: HostSearches::new(),
+        carried: Carried::default(),
         probing: tokio::sync::Mutex::new(()),
     })
 }

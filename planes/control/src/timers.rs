@@ -4,7 +4,7 @@
 
 use crate::app::App;
 use crate::refusal::Answer;
-use crate::{audit, certificate, delivery};
+use crate::{audit, carried, certificate, delivery};
 use std::sync::Arc;
 use std::time::Duration;
 use store::StoreError;
@@ -25,6 +25,7 @@ pub(crate) fn start(app: &Arc<App>) {
         let now = app.clock.now();
         app.signers.advance(&app.store, now).await.map_err(crate::refusal::Refusal::internal)
     });
+    every(app, 5_000, "carried bytes", |app| async move { carried::keep(&app).await });
     every(app, 60_000, "certificates", |app| async move {
         let now = app.clock.now();
         app.identity.renew(now).map_err(crate::refusal::Refusal::internal)?;

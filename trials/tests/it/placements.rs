@@ -3,6 +3,7 @@
 
 mod fleet;
 mod foreign;
+mod metering;
 mod time;
 
 use crate::contents::deeds;

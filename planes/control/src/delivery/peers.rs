@@ -84,6 +84,7 @@ impl Peers {
             .method(Method::POST)
             .header(CONTENT_TYPE, MEDIA_TYPE)
             .header(HEADER_NAME, token);
+        app.carried.pushed(tenant, bytes.length().saturating_add(token.len() as u64));
         let body = Full::new(Bytes::from(bytes.into_bytes()));
         let response = match self.send(app, tenant, request, PLANS_PATH, body).await {
             Ok(response) => response,

@@ -14,6 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use hyper::body::Body as _;
 use terms::{ExecutionId, TenantRef};
 use wire::audit::AuditEntry;
 
@@ -39,6 +40,9 @@ pub(crate) async fn output(ctx: Ctx, At((which, id)): At<(TenantRef, ExecutionId
             return Err(Problem::new(Code::DataPlaneUnreachable).detail(detail).into());
         }
     }
+    // Before it is read: what is cut off half way explains more than there was, never less.
+    let length = answer.body().size_hint().exact().unwrap_or(execution.limits.output_bytes);
+    ctx.app.carried.streamed(tenant.id, length);
     let mut response = Response::new(Body::new(answer.into_body()));
     response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     Ok(response)

@@ -262,7 +262,7 @@ impl Batch {
 const SLACK: u64 = 10_000;
 
 /// Both figures, in the reason: they are counts, not data.
-fn figures(anomaly: &Anomaly) -> String {
+pub(crate) fn figures(anomaly: &Anomaly) -> String {
     let Anomaly { unit, metered, known, bound } = anomaly;
     format!("{unit}: metered {metered}, known {known}, bound {bound}")
 }

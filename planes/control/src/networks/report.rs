@@ -2,7 +2,7 @@
 
 use super::numbers::HostNumbers;
 use super::place::Places;
-use super::{drift, driver_text, numbers, place_text};
+use super::{drift, driver_text, kernel, numbers, place_text};
 use crate::app::App;
 use crate::body::Strict;
 use crate::ctx::Ctx;
@@ -72,7 +72,7 @@ struct Taking {
 impl Taking {
     async fn take(self, tx: &mut Tx, report: &ReportNetworks) -> Answer<()> {
         let before = tx.networks().host(&self.permit, self.node).await?;
-        self.require_own(tx, report).await?;
+        let own = self.require_own(tx, report).await?;
         if before.as_ref().is_some_and(|before| is_late(report.counted_at, before.counted_at)) {
             return Ok(());
         }
@@ -90,6 +90,9 @@ impl Taking {
         let (app, permit, node, now) = (&*self.app, &self.permit, self.node, self.now);
         drift::from_report(tx, app, permit, node, &report.drift, now).await?;
         drift::of_driver(tx, app, permit, before.as_ref(), report.driver, node, now).await?;
+        for traffic in report.traffic.iter().filter(|traffic| own.contains(&traffic.tenant)) {
+            kernel::take(tx, app, permit, node, traffic, report.counted_at, now).await?;
+        }
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Networks and hosts as operators see them, and as metrics do.
 
 use super::numbers::has_rested;
-use super::{driver_of, place_of};
+use super::{driver_of, kernel, place_of};
 use crate::app::App;
 use crate::body::Ask;
 use crate::ctx::Ctx;
@@ -45,12 +45,16 @@ pub(crate) async fn hosts(ctx: Ctx, Ask(page): Ask<PageQuery>) -> Answer<Json<Pa
 
 async fn network(reader: &mut Reader, permit: &Permit, row: &NumberRow) -> Answer<NetworkView> {
     let number = NetworkNumber::try_from(u32::from(row.number)).map_err(Refusal::internal)?;
+    let held = row.state == NumberState::Held;
     let tenant = match row.tenant {
         Some(id) => Some(reader.tenants().load(permit, id).await?),
         None => None,
     };
+    let traffic = match row.tenant {
+        Some(id) if held => kernel::traffic(reader.networks().tallies(permit, id).await?, id)?,
+        Some(_) | None => None,
+    };
     let addresses = Addresses::of(number);
-    let held = row.state == NumberState::Held;
     Ok(NetworkView {
         node: row.node,
         number: row.number,
@@ -65,7 +69,7 @@ async fn network(reader: &mut Reader, permit: &Permit, row: &NumberRow) -> Answe
         since: row.since,
         live: held && tenant.as_ref().is_some_and(|tenant| tenant.state == TenantState::Active),
         quota: Quota::default(),
-        traffic: None,
+        traffic,
         resources: if row.state == NumberState::Resting { Vec::new() } else { resources(number) },
         tenant: row.tenant,
         tenant_name: tenant.map(|tenant| tenant.name),

@@ -14,13 +14,13 @@ use notary::{KeySet, verify_networks};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serve::client::CallError;
-use serve::identity::{ControlPlane, ControlPlaneAt, Enrolment};
+use serve::identity::{ControlPlane, ControlPlaneAt, Enrolment, WorkloadIdentity};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Child;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
-use terms::{NodeId, TenantId, Timestamp, Token, Unverified, Workload};
+use terms::{NodeId, SidecarId, TenantId, Timestamp, Token, Unverified, Workload};
 use trials::{Api, Denied, Options, Site, signal, skipped, wait_until};
 use wire::event::SecurityEvent;
 use wire::networks::{HostNetworks, SignedNetworks};
@@ -114,16 +114,39 @@ impl Fleet {
     pub(super) async fn host(&self, name: &str) -> Result<Host> {
         let body = IssueEnrolment { kind: EnrolmentKind::Node, tenant: None };
         let issued: IssuedEnrolment = self.api.post("/v1/enrolments", &body).await?;
+        let identity = self.enrolled(name, &issued, None).await?;
+        let Workload::Node(id) = identity.spiffe().workload() else { bail!("{}", identity.spiffe()) };
+        Ok(Host { id, to: identity.control_plane(&self.at)?, reports: AtomicI64::new(1) })
+    }
+
+    /// Enrols a sidecar of a tenant on `host`, with the public key that it signs with.
+    pub(super) async fn sidecar(
+        &self,
+        host: &Host,
+        tenant: TenantId,
+        public_key: [u8; 32],
+    ) -> Result<(SidecarId, ControlPlane)> {
+        let body = IssueEnrolment { kind: EnrolmentKind::Sidecar, tenant: Some(tenant) };
+        let issued: IssuedEnrolment = host.to.post("/v1/enrolments", &body, ANSWER_MAX).await?;
+        let identity = self.enrolled("sidecar", &issued, Some(public_key)).await?;
+        let Workload::Sidecar(_, id) = identity.spiffe().workload() else { bail!("{}", identity.spiffe()) };
+        Ok((id, identity.control_plane(&self.at)?))
+    }
+
+    async fn enrolled(
+        &self,
+        name: &str,
+        issued: &IssuedEnrolment,
+        public_key: Option<[u8; 32]>,
+    ) -> Result<WorkloadIdentity> {
         let dir = self.site.folder().join(name);
         fs::create_dir(&dir)?;
         fs::set_permissions(&dir, Permissions::from_mode(0o700))?;
         let token_file = dir.join("enrol.token");
-        fs::write(&token_file, issued.token)?;
+        fs::write(&token_file, &issued.token)?;
         fs::set_permissions(&token_file, Permissions::from_mode(0o600))?;
-        let enrolment = Enrolment { dir, at: self.at.clone(), token_file, public_key: None };
-        let identity = enrolment.enrol().await?;
-        let Workload::Node(id) = identity.spiffe().workload() else { bail!("{}", identity.spiffe()) };
-        Ok(Host { id, to: identity.control_plane(&self.at)?, reports: AtomicI64::new(1) })
+        let enrolment = Enrolment { dir, at: self.at.clone(), token_file, public_key };
+        Ok(enrolment.enrol().await?)
     }
 
     /// Enrols a node whose host has networks, and reports them.
