@@ -126,12 +126,6 @@ impl Networking {
         own.map(|own| own.task.standing().open.keys().copied().collect()).unwrap_or_default()
     }
 
-    /// What a tenant may use of the host: what the signed networks say, or the default where there are none.
-    pub(crate) fn quota(&self, tenant: TenantId) -> Quota {
-        let accepted = self.own.as_ref().and_then(|own| own.held.accepted());
-        accepted.and_then(|accepted| accepted.quota(tenant)).unwrap_or_default()
-    }
-
     /// A tenant's place in its network, if that stands.
     pub(crate) fn seat(&mut self, tenant: TenantId) -> Option<Seat> {
         self.own.as_mut()?.seat(tenant).inspect_err(|why| tracing::error!(%tenant, why, "no place")).ok()

@@ -97,8 +97,7 @@ impl Connector {
         for addr in found {
             match TcpStream::connect(addr).await {
                 Ok(stream) => {
-                    // Only a hint: without it requests wait for the peer's acknowledgements.
-                    let _ = stream.set_nodelay(true);
+                    hint(&stream, self.within);
                     return Ok(stream);
                 }
                 Err(error) => last = unreachable(error.to_string()),
@@ -129,6 +128,16 @@ impl Connector {
             None => Ok(found),
         }
     }
+}
+
+/// Tells the kernel how the connection is used. It works without, so a refusal is none of a request's business.
+fn hint(stream: &TcpStream, silence: Duration) {
+    // Else requests wait for the peer's acknowledgements.
+    let _ = stream.set_nodelay(true);
+    // A way that went, such as a router that was replaced, says nothing: without this a kept connection is tried for as
+    // long as a request may take. Whoever acknowledges nothing for as long as a connection may take is gone.
+    let silence_ms = u32::try_from(silence.as_millis()).unwrap_or(u32::MAX);
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, silence_ms);
 }
 
 /// What the system says that a host stands for.
@@ -215,5 +224,19 @@ impl Write for Link {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_acknowledges_nothing_is_given_up_as_soon_as_a_connection_would_be() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        hint(&stream, Duration::from_secs(5));
+        assert_eq!(rustix::net::sockopt::tcp_user_timeout(&stream).unwrap(), 5_000);
+        assert!(stream.nodelay().unwrap());
     }
 }

@@ -1,9 +1,9 @@
 //! Which driver `up` takes, what it needs, and what is said when another one comes.
 
-use super::home::{self, Apart};
+use super::home::{self, Apart, SOON};
 use anyhow::Result;
 use std::process::{Command, Stdio};
-use trials::Options;
+use trials::{Options, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_means_for_networks_nothing_starts_and_the_way_out_is_named() {
@@ -34,9 +34,11 @@ async fn another_driver_on_the_same_state_is_said_and_takes_the_tenants_along() 
     let Some(mut apart) = Apart::up("networks: another driver").await else { return };
     apart.site.set_arguments(&["--driver", "loopback"]);
     apart.site.again().await.unwrap();
-    let said = apart.site.said();
-    assert!(said.contains("NET-1 to NET-5, which held here, are not enforced any more"), "{said}");
-    assert!(said.contains("walls that are missing here"), "{said}");
+    for said in ["NET-1 to NET-5, which held here, are not enforced any more", "walls that are missing here"]
+    {
+        let is_said = async || apart.site.said().contains(said);
+        assert!(wait_until(SOON, is_said).await, "{said}: {}", apart.site.said());
+    }
     assert_eq!(apart.site.driver(), "loopback");
     assert_eq!(apart.site.not_enforced(), ["NET-1", "NET-2", "NET-3", "NET-4", "NET-5"]);
     apart.runs_a_plan("demo");

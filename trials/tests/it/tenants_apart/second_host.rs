@@ -101,11 +101,14 @@ impl Second {
         std::fs::read_to_string(self.folder.folder().join("node.log")).unwrap_or_default()
     }
 
-    /// Stops its node, after which nothing is left.
+    /// Stops its node and takes off the host what it made, after which nothing is left.
     async fn end(mut self) {
         signal(self.node.id(), "TERM").unwrap();
         let ended = wait_until(SOON, async || matches!(self.node.try_wait(), Ok(Some(_)))).await;
         assert!(ended && self.node.wait().unwrap().success(), "{}", self.said());
+        let mut reset = self.machine.command(&program("palisade-node"), self.folder.folder());
+        let reset = reset.args(["reset", "--state-dir"]).arg(self.folder.state()).output().unwrap();
+        assert!(reset.status.success(), "{reset:?}");
         self.machine.is_clean(SOON).await.unwrap();
     }
 }
