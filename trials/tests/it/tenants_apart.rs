@@ -1,5 +1,6 @@
 //! As root: every tenant in a network of its own, with the shipped programs, on machines that are the trial's own.
 
+mod controls;
 mod drift;
 mod drivers;
 mod home;

@@ -172,9 +172,14 @@ fn a_node_that_starts_again_without_its_control_plane_goes_on_with_what_it_kept(
         while !node.site.order().iter().skip(2).any(|line| line.starts_with("data started")) {
             tokio::task::yield_now().await;
         }
-        node.site.appears(&data).await;
-        let ready: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(node.site.path(&data)).unwrap()).unwrap();
+        // The stand-in writes it in place: for a moment it is there and empty.
+        let ready: serde_json::Value = loop {
+            let read = std::fs::read(node.site.path(&data)).unwrap_or_default();
+            match serde_json::from_slice(&read) {
+                Ok(ready) => break ready,
+                Err(_unfinished) => tokio::task::yield_now().await,
+            }
+        };
         assert_eq!(inode(&format!("/proc/{}/ns/net", ready["pid"])), network, "it is in the same network");
         assert_eq!(connect(&named("palisade-t1"), (STRANGER, 443), ANSWERED).await, Verdict::Connected);
         assert_eq!(connect(&named("palisade-t2"), (STRANGER, 443), SILENT).await, Verdict::TimedOut);
