@@ -20,6 +20,8 @@ const SPOOFED: &str = "prerouting: without `iifname != \"pup\" iifname . ip sadd
 const NO_WAY_BACK: &str =
     "prerouting: without `fib saddr . iif oif missing counter name \"dropped_no_way_back\" drop`";
 
+const TRANSIT: &str = "forward: without `iifname @interfaces counter name \"dropped_transit\" drop`";
+
 /// Linux asks for the way back too, unless it is told not to.
 const LINUX_ASKS_BACK: [(&str, &str); 3] = [
     ("net/ipv4/conf/all/rp_filter", "0"),
@@ -94,7 +96,7 @@ pub(super) const ROUTER_WALLS: [Wall; 10] = [
 ];
 
 /// The host's.
-pub(super) const HOST_WALLS: [Wall; 1] = [
+pub(super) const HOST_WALLS: [Wall; 4] = [
     // From the router, the control plane's address is spoofed.
     Wall {
         what: "arriving: `fib daddr type local ip saddr @control_addresses dnat ip to tcp dport map @forwarded` for \
@@ -103,13 +105,35 @@ pub(super) const HOST_WALLS: [Wall; 1] = [
         first: &[],
         switches: &[("net/ipv4/conf/all/rp_filter", "0"), ("net/ipv4/conf/palisade/rp_filter", "0")],
     },
+    // The floor stands when the table is gone, and says the same of what only passes through the host.
+    Wall {
+        what: "forward: `iifname @interfaces counter name \"dropped_transit\" accept` for `iifname @interfaces \
+               counter name \"dropped_transit\" drop`",
+        first: &["floor forward: without `iifname \"eth0\" oifname != \"palisade\" drop`"],
+        switches: &[],
+    },
+    Wall {
+        what: "floor forward: `iifname \"eth0\" oifname != \"palisade\" accept` for `iifname \"eth0\" oifname != \
+               \"palisade\" drop`",
+        first: &[TRANSIT],
+        switches: &[],
+    },
+    Wall {
+        what: "floor forward: without `iifname \"eth0\" oifname != \"palisade\" drop`",
+        first: &[TRANSIT],
+        switches: &[],
+    },
 ];
 
 impl Wall {
     /// Whether it makes a difference on this host once the walls before it are gone.
     pub(super) async fn is_needed_behind(&self, host: &mut impl Tried) -> bool {
         let mut walls = self.first.iter();
-        let right = Ruleset { floor: Default::default(), ..host.right().clone() };
+        let mut right = host.right().clone();
+        // The floor would hide every other wall.
+        if !self.is_about_the_floor() {
+            right.floor = Default::default();
+        }
         let Some(without) = walls.try_fold(right, |table, what| fallen(&table, what)) else {
             return false;
         };
@@ -125,6 +149,10 @@ impl Wall {
             set(&namespace, path, &value);
         }
         done.is_err()
+    }
+
+    fn is_about_the_floor(&self) -> bool {
+        self.first.iter().chain([&self.what]).any(|what| what.starts_with("floor "))
     }
 }
 
