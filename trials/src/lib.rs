@@ -1,5 +1,6 @@
 //! Whole-system trials: the real binaries, started as a newcomer starts them, on loopback, driven from outside.
 
+mod alone;
 mod api_client;
 mod clock;
 mod guard;
@@ -9,13 +10,16 @@ mod processes;
 mod python;
 mod raw;
 mod site;
+mod talk;
 
+pub use alone::alone;
 pub use api_client::{Api, Denied};
 pub use machine::{Internet, Machine};
 pub use processes::{Process, running_in, signal, wait_until};
 pub use python::Python;
 pub use raw::{Answer, Raw};
 pub use site::{DataPlane, Options, READY, Site, program};
+pub use talk::{echoes, flow};
 
 /// Whether the slow trials are wanted, which `./check --full` runs. Says loudly that `what` was skipped if not.
 #[must_use]

@@ -13,6 +13,7 @@ pub mod logs;
 pub mod network;
 pub mod peer;
 pub mod process;
+pub mod resolv_conf;
 pub mod secrets;
 pub mod signals;
 pub mod usage;

@@ -1,11 +1,9 @@
 //! The name servers that this host uses itself (resolv.conf(5)).
 
+use host::resolv_conf::{FILE_MAX, name_servers};
 use std::io::Read as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
-
-/// The most bytes of the file that are read: it holds a few lines.
-const BYTES_MAX: u64 = 64 * 1024;
 
 /// The most servers that are used, as the C library has it.
 const SERVERS_MAX: usize = 3;
@@ -35,8 +33,8 @@ pub enum SystemError {
 pub fn servers_of_this_host(resolv_conf: &Path) -> Result<Vec<SocketAddr>, SystemError> {
     let path = resolv_conf.display().to_string();
     let mut text = String::new();
-    let read =
-        std::fs::File::open(resolv_conf).and_then(|file| file.take(BYTES_MAX).read_to_string(&mut text));
+    let read = std::fs::File::open(resolv_conf)
+        .and_then(|file| file.take(FILE_MAX as u64).read_to_string(&mut text));
     if let Err(source) = read {
         return Err(SystemError::File { path, source });
     }
@@ -45,13 +43,7 @@ pub fn servers_of_this_host(resolv_conf: &Path) -> Result<Vec<SocketAddr>, Syste
 }
 
 fn servers(text: &str) -> Vec<SocketAddr> {
-    let address = |line: &str| {
-        let mut words = line.split_ascii_whitespace();
-        let address: IpAddr =
-            words.next().filter(|word| *word == "nameserver").and(words.next())?.parse().ok()?;
-        Some(SocketAddr::new(address, PORT))
-    };
-    text.lines().filter_map(address).take(SERVERS_MAX).collect()
+    name_servers(text).map(|address| SocketAddr::new(address, PORT)).take(SERVERS_MAX).collect()
 }
 
 #[cfg(test)]

@@ -47,6 +47,12 @@ enum Source {
 }
 
 impl Options {
+    /// Whether the caller names a control plane, or a part of the way to one.
+    #[must_use]
+    pub(crate) const fn names_a_control_plane(&self) -> bool {
+        self.url.is_some() || self.ca_file.is_some() || self.token_file.is_some()
+    }
+
     /// Connects: reads what is needed; no packet is sent yet.
     ///
     /// # Errors

@@ -95,7 +95,7 @@ pub(crate) async fn run(
     at: &connection::Options,
     output: &mut Output<'_>,
 ) -> Outcome<Exit> {
-    if at.url.is_some() || at.ca_file.is_some() || at.token_file.is_some() {
+    if at.names_a_control_plane() {
         return Err(Failure::usage(
             "`up` starts a control plane of its own",
             "leave out --url, --ca-file and --token-file; --state-dir says where it keeps its state",

@@ -8,7 +8,8 @@ pub(crate) mod refusals;
 pub(crate) mod shelf;
 
 use crate::config::Place;
-use network::{ControlPlane, DesiredError, NetworkNumber, NumberError, TenantNetwork, Uplink};
+use crate::networks::Wanted;
+use network::{ControlPlane, DesiredError, NumberError, TenantNetwork};
 use notary::{KeySet, NetworksRefusal, verify_networks};
 use terms::{NodeId, TenantId, Unverified, Verified};
 use wire::networks::{HostNetworks, SignedNetworks};
@@ -32,8 +33,7 @@ pub struct Held(Option<Accepted>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     document: HostNetworks,
-    control_plane: ControlPlane,
-    tenants: Vec<TenantNetwork>,
+    wanted: Wanted,
 }
 
 /// What becomes of a document.
@@ -127,22 +127,9 @@ const ECHO_MAX: usize = 200;
 impl Accepted {
     // INVARIANT: a host can have it, routes of its own aside.
     fn new(document: HostNetworks, place: &Place) -> Result<Self, Refusal> {
-        let control_plane = match place {
-            Place::Here { published, reach } => {
-                let mut reach = [reach.as_slice(), &document.data_planes_elsewhere].concat();
-                reach.sort_unstable();
-                reach.dedup();
-                ControlPlane::Here { published: *published, reach }
-            }
-            Place::Elsewhere { address: _ } => {
-                ControlPlane::Elsewhere { addresses: document.control_addresses.clone() }
-            }
-        };
-        let tenants: Vec<TenantNetwork> =
-            document.tenants.iter().map(|tenant| numbered(*tenant)).collect::<Result<_, _>>()?;
-        let version = document.version;
-        network::Desired::new(version, control_plane.clone(), Uplink::default(), tenants.clone(), &[])?;
-        Ok(Self { document, control_plane, tenants })
+        let wanted = Wanted::of(place, &document)?;
+        wanted.check()?;
+        Ok(Self { document, wanted })
     }
 
     /// The version.
@@ -160,13 +147,13 @@ impl Accepted {
     /// Where the control plane is, and what it may reach.
     #[must_use]
     pub const fn control_plane(&self) -> &ControlPlane {
-        &self.control_plane
+        self.wanted.control_plane()
     }
 
     /// The tenants' networks, by number.
     #[must_use]
     pub fn tenants(&self) -> &[TenantNetwork] {
-        &self.tenants
+        self.wanted.tenants()
     }
 
     /// What a tenant may use of the host.
@@ -177,14 +164,8 @@ impl Accepted {
 
     /// The tenants whose flows pass.
     pub fn live(&self) -> impl Iterator<Item = TenantId> + '_ {
-        self.tenants.iter().filter(|tenant| tenant.live).map(|tenant| tenant.tenant)
+        self.tenants().iter().filter(|tenant| tenant.live).map(|tenant| tenant.tenant)
     }
-}
-
-fn numbered(tenant: wire::networks::TenantNetwork) -> Result<TenantNetwork, NumberError> {
-    let number = NetworkNumber::try_from(u32::from(tenant.number))?;
-    let (live, connections_max) = (tenant.live, tenant.quota.connections);
-    Ok(TenantNetwork { tenant: tenant.tenant, number, live, connections_max })
 }
 
 // === impl Refusal ===

@@ -24,12 +24,14 @@ pub use carry::StepError;
 pub use drifts::Finding;
 pub use facts::HostFacts;
 pub use memory::MemoryError;
+pub use reading::seen;
 pub use reset::{Removed, Reset, reset};
-pub use survey::DecoyError;
-pub use wanted::Base;
+pub use survey::{DecoyError, attempt};
+pub(crate) use wanted::Wanted;
 
+use crate::config::Place;
 use api::network::limits::ROUTES_MAX;
-use api::network::{Driver, Place, ProbeRow, ReportNetworks, RouteOnHost, TenantTraffic};
+use api::network::{Driver, ProbeRow, ReportNetworks, RouteOnHost, TenantTraffic};
 use host::clock::Clock;
 use host::network::keeper::KeeperError;
 use host::network::{ClaimError, Namespace, NamespaceError, StackError};
@@ -43,7 +45,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use terms::{TenantId, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
-use wanted::Wanted;
 use warden::{Order, Status, Warden};
 use wire::networks::HostNetworks;
 
@@ -66,12 +67,10 @@ pub struct Settings {
     pub folder: PathBuf,
     /// The program that keeps (`palisade-node`).
     pub program: PathBuf,
-    /// Where the control plane is.
-    pub base: Base,
+    /// Where the control plane is, and this host as seen from there.
+    pub place: Place,
     /// The links to the internet; those of the default routes, if none are given.
     pub interfaces: Option<Vec<String>>,
-    /// Where a control plane on another host reaches this one; the address of the default route, if none is given.
-    pub address: Option<Ipv4Addr>,
     /// Whether drift is repaired, or only told.
     pub repair: bool,
 }
@@ -163,8 +162,8 @@ impl Networks {
         kept: Option<&HostNetworks>,
     ) -> Result<Self, NetworksError> {
         let first = match kept {
-            Some(document) => Some(Wanted::of(&settings.base, document)?),
-            None => Wanted::before_any(&settings.base),
+            Some(document) => Some(Wanted::of(&settings.place, document)?),
+            None => Wanted::before_any(&settings.place),
         };
         let site = Site::open(settings.clone()).await?;
         let facts = site.facts().await?;
@@ -172,15 +171,12 @@ impl Networks {
         let (tell, findings) = mpsc::channel(FINDINGS_MAX);
         let (orders, received) = mpsc::channel(ORDERS_MAX);
         let mut warden = Warden::new(site, clock, settings.repair, status, tell);
+        let tenants = first.as_ref().map(Wanted::numbers).unwrap_or_default();
         if let Some(first) = first {
             warden.apply(first).await?;
         }
         tokio::spawn(warden.serve(received));
-        let mut networks = Self { settings, tenants: Vec::new(), orders, findings, status: seen };
-        if let Some(document) = kept {
-            networks.tenants = tenants(document)?;
-        }
-        Ok(networks)
+        Ok(Self { settings, tenants, orders, findings, status: seen })
     }
 
     /// Brings the host to what a document says, which the caller has checked. A tenant that is not live is cut off
@@ -189,8 +185,8 @@ impl Networks {
     /// # Errors
     /// When the host cannot have it; what it had before goes on then, and is looked after.
     pub async fn apply(&mut self, document: &HostNetworks) -> Result<(), NetworksError> {
-        let tenants = tenants(document)?;
-        let wanted = Wanted::of(&self.settings.base, document)?;
+        let wanted = Wanted::of(&self.settings.place, document)?;
+        let tenants = wanted.numbers();
         ask(&self.orders, |reply| Order::Apply(wanted, reply)).await??;
         self.tenants = tenants;
         Ok(())
@@ -269,13 +265,14 @@ impl Networks {
                 cpu_time_us: None,
             })
         });
+        let (place, address) = match self.settings.place {
+            Place::Here { .. } => (api::network::Place::Here, None),
+            Place::Elsewhere { address } => (api::network::Place::Elsewhere, address),
+        };
         Ok(ReportNetworks {
             driver: Driver::Linux,
-            place: match self.settings.base {
-                Base::Here { .. } => Place::Here,
-                Base::Elsewhere => Place::Elsewhere,
-            },
-            address: self.settings.address.or(facts.address),
+            place,
+            address: address.or(facts.address),
             counted_at: None,
             routes: routes.collect(),
             applied,
@@ -325,9 +322,4 @@ async fn ask<T>(
     let (reply, answer) = oneshot::channel();
     orders.send(order(reply)).await.map_err(|_| NetworksError::Ended)?;
     answer.await.map_err(|_| NetworksError::Ended)
-}
-
-fn tenants(document: &HostNetworks) -> Result<Vec<(TenantId, NetworkNumber)>, NumberError> {
-    let numbered = document.tenants.iter();
-    numbered.map(|tenant| Ok((tenant.tenant, NetworkNumber::try_from(u32::from(tenant.number))?))).collect()
 }

@@ -29,7 +29,7 @@ pub(super) async fn run(
     at: &connection::Options,
     output: &mut Output<'_>,
 ) -> Outcome<Exit> {
-    if at.url.is_some() || at.ca_file.is_some() || at.token_file.is_some() {
+    if at.names_a_control_plane() {
         return Err(Failure::usage(
             "`node reset` is about this host and asks no control plane",
             "leave out --url, --ca-file and --token-file",

@@ -1,6 +1,7 @@
 //! The resolvers of this machine, which the control plane asks for its tenants: they have no port 53 of their own.
 
 use host::files;
+use host::resolv_conf::{FILE_MAX, name_servers};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::Path;
@@ -8,9 +9,6 @@ use std::path::Path;
 /// Where a machine says whom it asks (resolv.conf(5)); and where systemd-resolved says whom it asks itself, if what
 /// the first names is only its own stub on the loopback.
 const FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
-
-/// The largest such file.
-const FILE_MAX: usize = 64 * 1024;
 
 /// Most resolvers that are taken: as many as a control plane may be told of. A machine names three (resolv.conf(5)).
 const RESOLVERS_MAX: usize = 8;
@@ -31,12 +29,7 @@ pub(crate) fn of_this_machine() -> Vec<SocketAddrV4> {
 /// Those whose addresses mean the same elsewhere: not loopback, not link-local; and of IPv4, since networks have no
 /// IPv6.
 fn reachable(text: &str) -> Vec<SocketAddrV4> {
-    let named = text.lines().filter_map(|line| {
-        let mut words = line.split_ascii_whitespace();
-        let is_resolver = words.next() == Some("nameserver");
-        words.next().filter(|_| is_resolver)?.parse::<IpAddr>().ok()
-    });
-    let found: BTreeSet<SocketAddrV4> = named
+    let found: BTreeSet<SocketAddrV4> = name_servers(text)
         .filter_map(|address| match address {
             IpAddr::V4(address) if can_be_reached(address) => Some(SocketAddrV4::new(address, PORT)),
             IpAddr::V4(_) | IpAddr::V6(_) => None,

@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// An alarm about drift may come this much later than the report that shows it.
 const ALARM_GRACE_MS: i64 = 2_000;
 
-/// The part of a tenant's network that says where the tenant is.
+/// Where active tenants are.
 struct Placed {
     /// The hosts with networks that have tenants, with each number and its tenant.
     hosts: BTreeMap<NodeId, Vec<(u8, String)>>,

@@ -1,9 +1,9 @@
 //! The task that speaks to the host's networks: orders go in, how things stand comes out. An order that takes long
 //! holds up nothing but the next one.
 
-use crate::config::{Linux, NodeConfig, OnDrift, Place};
+use crate::config::{Linux, NodeConfig, OnDrift};
 use crate::desired::Accepted;
-use crate::networks::{Base, Finding, Networks, NetworksError, Probed, Settings};
+use crate::networks::{Finding, Networks, NetworksError, Probed, Settings};
 use crate::process::program;
 use api::network::ReportNetworks;
 use core::ops::ControlFlow;
@@ -98,18 +98,11 @@ impl Task {
         kept: Option<Accepted>,
         clock: Clock,
     ) -> Result<Self, TaskError> {
-        let (base, address) = match &linux.place {
-            Place::Here { published, reach } => {
-                (Base::Here { published: *published, reach: reach.clone() }, None)
-            }
-            Place::Elsewhere { address } => (Base::Elsewhere, *address),
-        };
         let settings = Settings {
             folder: folder.to_owned(),
             program: program(config, "palisade-node")?,
-            base,
+            place: linux.place.clone(),
             interfaces: linux.interfaces.clone(),
-            address,
             repair: linux.drift == OnDrift::Repair,
         };
         let mut wanted = kept.map(|kept| Wanted::new(kept.document().clone()));

@@ -94,22 +94,49 @@ pub(super) async fn again(
     let named = found.names.get(&place);
     let is_ours = matches!(place, Place::Host | Place::Router) || matches!(named, Some(Named::Ours(_)));
     let Some(expected) = topology.namespaces.get(&place).filter(|_| is_ours) else { return Ok(()) };
-    let paths: Vec<String> = expected.sysctls.keys().cloned().collect();
     let namespace = match open(place, host, keeper).await {
         Ok(namespace) => namespace,
         // Gone since its name was read: the next reading tells.
         Err(NetworksError::Namespace(NamespaceError::Absent(_))) => return Ok(()),
         Err(other) => return Err(other),
     };
+    let (ends, seen) = look(place, &namespace, expected, keeper).await?;
+    found.ends.extend(ends);
+    found.actual.namespaces.insert(place, seen);
+    Ok(())
+}
+
+/// Reads one namespace, with the settings that are `expected` there and the tables that the keeper has there.
+///
+/// # Errors
+/// When it cannot be entered or read, or the keeper not be asked.
+pub async fn seen(
+    place: Place,
+    namespace: &Namespace,
+    expected: &State,
+    keeper: &Keeper,
+) -> Result<Seen, NetworksError> {
+    Ok(look(place, namespace, expected, keeper).await?.1)
+}
+
+/// The ends of a namespace's links.
+type Ends = Vec<((Place, String), End)>;
+
+async fn look(
+    place: Place,
+    namespace: &Namespace,
+    expected: &State,
+    keeper: &Keeper,
+) -> Result<(Ends, Seen), NetworksError> {
+    let paths: Vec<String> = expected.sysctls.keys().cloned().collect();
     let (snapshot, sysctls) = namespace.enter(move |inside| read(inside, &paths)).await??;
     let firewall = match kept_at(place) {
         Some(at) => Some(listed(keeper.list(at).await)?),
         None => None,
     };
-    found.ends.extend(ends(place, &snapshot));
+    let ends = ends(place, &snapshot);
     let state = State { sysctls, ..state(snapshot) };
-    found.actual.namespaces.insert(place, Seen { state, firewall });
-    Ok(())
+    Ok((ends, Seen { state, firewall }))
 }
 
 /// What stands under each name of ours.
@@ -136,14 +163,13 @@ fn read(inside: &Inside, paths: &[String]) -> Result<Read, NetworksError> {
     Ok((snapshot, paths.iter().filter_map(value).collect()))
 }
 
-fn ends(place: Place, snapshot: &Snapshot) -> impl Iterator<Item = ((Place, String), End)> {
+fn ends(place: Place, snapshot: &Snapshot) -> Ends {
     let seen = snapshot.links.iter().filter(|link| !is_fallback(link));
-    seen.map(move |link| {
+    seen.map(|link| {
         let tag = link.tag().map(|tag| tag.as_ref().to_owned());
         ((place, link.name.clone()), End { index: link.index, peer: link.peer_index, tag })
     })
-    .collect::<Vec<_>>()
-    .into_iter()
+    .collect()
 }
 
 fn is_fallback(link: &host::network::Link) -> bool {

@@ -140,7 +140,8 @@ impl Survey {
                 Some(place) => open(place, &self.host, &self.keeper).await?,
                 None => self.decoy.namespace(),
             };
-            let attempts: Vec<Attempt> = probes.iter().map(|probe| self.as_attempt(probe)).collect();
+            let attempts: Vec<Attempt> =
+                probes.iter().map(|probe| attempt(probe, self.target(probe))).collect();
             let turns = Arc::clone(&turns);
             running.spawn(async move {
                 let _turn = turns.acquire_owned().await;
@@ -156,23 +157,6 @@ impl Survey {
             tried.extend(part.map_err(NetworksError::Namespace)?);
         }
         Ok(tried)
-    }
-
-    fn as_attempt(&self, probe: &Probe) -> Attempt {
-        let from = match probe.from {
-            Origin::ControlPlane => CONTROL_PLANE,
-            Origin::DataPlane(number) => Addresses::of(number).data_plane,
-            Origin::Sidecar(number) => Addresses::of(number).sidecar,
-            Origin::Host => UPLINK_HOST,
-            Origin::Outside(address) => address,
-        };
-        let protocol = match probe.protocol {
-            Protocol::Tcp => probe::Protocol::Tcp,
-            Protocol::Udp => probe::Protocol::Udp,
-            Protocol::Icmp => probe::Protocol::Icmp,
-        };
-        let from = probe.to.is_ipv4().then_some(IpAddr::V4(from));
-        Attempt { protocol, to: self.target(probe), from }
     }
 
     /// What the router publishes, strangers reach by an address of the host's; those who name the router are refused.
@@ -201,6 +185,25 @@ impl Survey {
         }
         Ok(packets)
     }
+}
+
+/// How a probe is tried, by the address of where it starts. `to` is where it finds what it looks for.
+#[must_use]
+pub fn attempt(probe: &Probe, to: SocketAddr) -> Attempt {
+    let from = match probe.from {
+        Origin::ControlPlane => CONTROL_PLANE,
+        Origin::DataPlane(number) => Addresses::of(number).data_plane,
+        Origin::Sidecar(number) => Addresses::of(number).sidecar,
+        Origin::Host => UPLINK_HOST,
+        Origin::Outside(address) => address,
+    };
+    let protocol = match probe.protocol {
+        Protocol::Tcp => probe::Protocol::Tcp,
+        Protocol::Udp => probe::Protocol::Udp,
+        Protocol::Icmp => probe::Protocol::Icmp,
+    };
+    let from = probe.to.is_ipv4().then_some(IpAddr::V4(from));
+    Attempt { protocol, to, from }
 }
 
 /// The place that a probe starts in; none for what stands in for the internet.

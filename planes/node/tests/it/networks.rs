@@ -3,8 +3,8 @@
 use crate::control::{Control, ISSUER};
 use crate::site::{Running, Site};
 use crate::world::{
-    ANSWERED, HOST, PROVIDER, SILENT, STRANGER, Served, connect, connect_as, echoes, flow, host, in_a_world,
-    link, listen, name, named, on_stack,
+    ANSWERED, HOST, PROVIDER, SILENT, STRANGER, Served, connect, connect_as, host, in_a_world, link, listen,
+    name, named, on_stack,
 };
 use host::files::{self, Owner};
 use host::network::probe::Verdict;
@@ -18,6 +18,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 use terms::{NodeId, TenantId, Timestamp};
+use trials::{echoes, flow};
 use wire::event::{EventKind, EventOutcome};
 use wire::networks::{HostNetworks, Quota, TenantNetwork};
 
@@ -79,8 +80,8 @@ fn a_suspended_tenant_is_cut_off_at_once_and_comes_back_with_its_network() {
         node.want(1, &[(A, 1, true), (B, 2, true)]);
         let before = node.site.running(A, |_| true).await;
         node.site.running(B, |_| true).await;
-        let mut open = flow(&named("palisade-t1"), (STRANGER, 443)).await;
-        let mut other = flow(&named("palisade-t2"), (STRANGER, 443)).await;
+        let mut open = flow(&named("palisade-t1"), (STRANGER, 443)).await.unwrap();
+        let mut other = flow(&named("palisade-t2"), (STRANGER, 443)).await.unwrap();
         assert!(echoes(&mut open, ANSWERED).await && echoes(&mut other, ANSWERED).await);
 
         node.want(2, &[(A, 1, false), (B, 2, true)]);

@@ -6,22 +6,10 @@ use host::logs::LogFormat;
 use host::network::probe::{self, Attempt, Listener, Protocol, Verdict};
 use host::network::{Inside, LinkName, Mac, Namespace, NamespaceName, NewRoute, Stack, Tag, VethEnd};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-
-/// Says to a process of this program that it is in a world of its own.
-const INSIDE: &str = "PALISADE_TEST_WORLD";
-
-/// Makes the world: no process in it outlives the first, and what is mounted there is seen there alone.
-const UNSHARE: [&str; 6] = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
-
-/// Names of namespaces are the world's own, and a host reaches itself.
-const SCRIPT: &str =
-    "mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns && ip link set lo up && exec \"$0\" \"$@\"";
+use trials::alone;
 
 /// The host's own address on the internet, and its next hop there.
 pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(93, 184, 216, 99);
@@ -50,33 +38,13 @@ pub(crate) struct World {
 
 /// Runs `test` in a world of its own; or says loudly why there can be none.
 pub(crate) fn in_a_world(test: impl AsyncFnOnce(World)) {
-    if std::env::var_os(INSIDE).is_some() {
+    // A host reaches itself.
+    let done = alone("ip link set lo up", async || {
         host::logs::init(LogFormat::Human, "info").unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let test = async { tokio::time::timeout(LIMIT, test(World::build())).await };
-        return runtime.block_on(test).expect("what the test waits for does not come");
-    }
-    let thread = std::thread::current();
-    let name = thread.name().filter(|name| *name != "main").expect("tests run on threads with their names");
-    if !host::process::is_root() {
-        return skipped(name, "this needs root");
-    }
-    let usable = Command::new("unshare").args(UNSHARE).args(["sh", "-c", SCRIPT, "true"]).output();
-    match usable {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => return skipped(name, &String::from_utf8_lossy(&output.stderr)),
-        Err(error) => return skipped(name, &format!("unshare: {error}")),
-    }
-    let mut world = Command::new("unshare");
-    world.args(UNSHARE).args(["sh", "-c", SCRIPT]).arg(std::env::current_exe().unwrap());
-    world.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(INSIDE, "1");
-    let output = world.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-}
-
-fn skipped(test: &str, why: &str) {
-    eprintln!("SKIPPED: {test}: {why}");
+        let test = tokio::time::timeout(LIMIT, test(World::build()));
+        test.await.expect("what the test waits for does not come");
+    });
+    done.unwrap();
 }
 
 impl World {
@@ -177,25 +145,6 @@ pub(crate) async fn connect_as(
     let to = SocketAddr::new(IpAddr::V4(to.0), to.1);
     let attempt = Attempt { protocol: Protocol::Tcp, to, from: source.map(IpAddr::V4) };
     probe::run(from, &[attempt], patience).await.unwrap()[0].verdict
-}
-
-/// An open connection out of a namespace.
-pub(crate) async fn flow(from: &Namespace, to: (Ipv4Addr, u16)) -> TcpStream {
-    let connect = move |_: &Inside| std::net::TcpStream::connect((to.0, to.1));
-    let stream = from.enter(connect).await.unwrap().unwrap();
-    stream.set_nonblocking(true).unwrap();
-    TcpStream::from_std(stream).unwrap()
-}
-
-/// Whether what is said through a connection is heard again in time.
-pub(crate) async fn echoes(flow: &mut TcpStream, patience: Duration) -> bool {
-    let exchange = async {
-        flow.write_all(b"still here").await?;
-        let mut heard = [0; 10];
-        flow.read_exact(&mut heard).await?;
-        std::io::Result::Ok(&heard == b"still here")
-    };
-    matches!(tokio::time::timeout(patience, exchange).await, Ok(Ok(true)))
 }
 
 fn bring_up(namespace: &Namespace, name: &str, addresses: &[Ipv4Addr]) {

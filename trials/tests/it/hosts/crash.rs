@@ -11,9 +11,11 @@ use host::clock::Clock;
 use host::network::StackError;
 use host::network::probe::Verdict;
 use node::networks::Networks;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::Duration;
+use trials::echoes;
+
+/// How long an open flow's answer may take.
+const HEARD: Duration = Duration::from_secs(5);
 
 #[test]
 fn the_attack_arrives_where_rules_let_it() {
@@ -42,23 +44,23 @@ fn a_node_that_is_killed_opens_nothing_and_the_next_one_breaks_no_flow() {
         agent.is_there();
         agent.apply(&document);
         assert_eq!(connect(1, 443, ANSWERED).await, Verdict::Connected);
-        let mut flow = flow().await;
-        assert!(echoes(&mut flow).await);
+        let mut flow = trials::flow(&namespace(1), (STRANGER, 443)).await.unwrap();
+        assert!(echoes(&mut flow, HEARD).await);
         let attack = Attack::begin(&house).await;
         let before = agent.report();
         let pid = keeper(&house).await.pid();
 
         agent.kill();
-        assert!(echoes(&mut flow).await, "the rules let it through without a node");
+        assert!(echoes(&mut flow, HEARD).await, "the rules let it through without a node");
         nft(&router(&house).await, "flush ruleset");
         nft(&host(), "flush ruleset");
-        assert!(echoes(&mut flow).await);
+        assert!(echoes(&mut flow, HEARD).await);
         assert_eq!(connect(3, 80, SILENT).await, Verdict::TimedOut);
 
         let mut agent = Agent::start(&house, Some(&document));
         agent.is_there();
         assert_eq!(keeper(&house).await.pid(), pid, "the keeper goes on");
-        assert!(echoes(&mut flow).await);
+        assert!(echoes(&mut flow, HEARD).await);
         let after = agent.report();
         assert_eq!((after.applied, after.drift.open), (1, vec![]));
         for (before, after) in before.traffic.iter().zip(&after.traffic) {
@@ -67,7 +69,7 @@ fn a_node_that_is_killed_opens_nothing_and_the_next_one_breaks_no_flow() {
         }
         assert_eq!(attack.arrived(), []);
         agent.end();
-        assert!(!echoes(&mut flow).await, "its processes have ended, so its link is off");
+        assert!(!echoes(&mut flow, HEARD).await, "its processes have ended, so its link is off");
     });
 }
 
@@ -139,23 +141,4 @@ fn a_change_that_was_cut_off_at_any_moment_is_carried_on_by_the_next_start() {
         assert_eq!(connect(1, 443, ANSWERED).await, Verdict::Connected);
         assert_eq!(attack.arrived(), []);
     });
-}
-
-/// An open flow of tenant 1 to the stranger.
-async fn flow() -> TcpStream {
-    let stream = namespace(1).enter(|_| TcpStream::connect((STRANGER, 443))).await.unwrap().unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    stream
-}
-
-/// Whether what is said through the flow is heard again in time.
-async fn echoes(flow: &mut TcpStream) -> bool {
-    let mut flow = flow.try_clone().unwrap();
-    let exchange = tokio::task::spawn_blocking(move || {
-        flow.write_all(b"still here")?;
-        let mut heard = [0; 10];
-        flow.read_exact(&mut heard)?;
-        std::io::Result::Ok(&heard == b"still here")
-    });
-    matches!(exchange.await.unwrap(), Ok(true))
 }

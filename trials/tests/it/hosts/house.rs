@@ -7,18 +7,8 @@ use host::network::{
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::Command;
 use tempfile::TempDir;
-use trials::skipped;
-
-/// Says to a process of this program that it is in a house.
-const INSIDE: &str = "PALISADE_TEST_HOUSE";
-
-/// Makes the house: no process in it outlives the first, and what is mounted there is seen there alone.
-const UNSHARE: [&str; 6] = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
-
-/// Names of namespaces are the house's own.
-const SCRIPT: &str = "mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns && exec \"$0\" \"$@\"";
+use trials::alone;
 
 /// The host's own address on the internet.
 pub(super) const HOST: Ipv4Addr = Ipv4Addr::new(93, 184, 216, 99);
@@ -43,27 +33,7 @@ pub(super) struct House {
 
 /// Runs `trial` in a house of its own; or says loudly why there can be none.
 pub(super) fn in_a_house(trial: impl AsyncFnOnce(House)) {
-    if std::env::var_os(INSIDE).is_some() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        return runtime.block_on(async { trial(House::build()).await });
-    }
-    let thread = std::thread::current();
-    let name = thread.name().filter(|name| *name != "main").expect("tests run on threads with their names");
-    if !host::process::is_root() {
-        return skipped(name, "this needs root");
-    }
-    let usable = Command::new("unshare").args(UNSHARE).args(["sh", "-c", SCRIPT, "true"]).output();
-    match usable {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => return skipped(name, &String::from_utf8_lossy(&output.stderr)),
-        Err(error) => return skipped(name, &format!("unshare: {error}")),
-    }
-    let mut house = Command::new("unshare");
-    house.args(UNSHARE).args(["sh", "-c", SCRIPT]).arg(std::env::current_exe().unwrap());
-    house.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(INSIDE, "1");
-    let output = house.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    alone("true", async || trial(House::build()).await).unwrap();
 }
 
 impl House {

@@ -8,7 +8,8 @@ use host::network::keeper::{self, Keeper};
 use host::network::probe::{self, Attempt};
 use network::NetworkNumber;
 use network::ruleset::{self, Ruleset, Verdict};
-use node::networks::{Base, Networks, Settings};
+use node::config::Place;
+use node::networks::{Networks, Settings};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,9 +32,8 @@ pub(super) fn settings(folder: PathBuf, repair: bool) -> Settings {
     Settings {
         folder,
         program: trials::program("palisade-node"),
-        base: Base::Here { published: Some("0.0.0.0:8443".parse().unwrap()), reach: Vec::new() },
+        place: Place::Here { published: Some("0.0.0.0:8443".parse().unwrap()), reach: Vec::new() },
         interfaces: None,
-        address: None,
         repair,
     }
 }

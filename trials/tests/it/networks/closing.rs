@@ -1,7 +1,7 @@
 //! What ends open flows, and what happens to the rules without their keeper's doing.
 
 use super::drift::told;
-use super::flows::{change, connect, drops, echoes, flow, listen_at};
+use super::flows::{change, connect, drops, flow, listen_at};
 use super::probing::{ANSWERED, Owners, SILENT, arrivals, listen, passed};
 use super::world::{World, inside, link, on_stack};
 use super::{SOON, STRANGER, here, probes};
@@ -9,7 +9,7 @@ use host::network::Nft;
 use host::network::probe::Verdict;
 use network::{DropReason, Expected, Namespace as Place, Origin, Probe, ruleset};
 use std::collections::BTreeSet;
-use trials::wait_until;
+use trials::{echoes, wait_until};
 
 #[tokio::test]
 async fn suspending_a_tenant_cuts_its_open_flow_and_no_other() {

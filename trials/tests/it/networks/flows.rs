@@ -7,7 +7,6 @@ use host::network::probe::{self, Attempt, Listener, Verdict};
 use network::{Addresses, Change, Desired, DropReason, Namespace as Place, Table, ruleset};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 pub(super) async fn drops(world: &World, reason: DropReason) -> u64 {
@@ -40,19 +39,5 @@ pub(super) async fn connect(world: &World, tenant: u32, patience: Duration) -> V
 /// An open flow of a tenant to the stranger.
 pub(super) async fn flow(world: &World, tenant: u32) -> TcpStream {
     let namespace = world.namespace(Place::Tenant(number(tenant))).await;
-    let connect = |_: &_| std::net::TcpStream::connect((STRANGER, 443));
-    let stream = namespace.enter(connect).await.unwrap().unwrap();
-    stream.set_nonblocking(true).unwrap();
-    TcpStream::from_std(stream).unwrap()
-}
-
-/// Whether what is said through the flow is heard again in time.
-pub(super) async fn echoes(flow: &mut TcpStream, patience: Duration) -> bool {
-    let exchange = async {
-        flow.write_all(b"still here").await?;
-        let mut heard = [0; 10];
-        flow.read_exact(&mut heard).await?;
-        std::io::Result::Ok(&heard == b"still here")
-    };
-    matches!(tokio::time::timeout(patience, exchange).await, Ok(Ok(true)))
+    trials::flow(&namespace, (STRANGER, 443)).await.unwrap()
 }

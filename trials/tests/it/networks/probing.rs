@@ -2,8 +2,7 @@
 
 use super::world::{HOST, Spot, World};
 use host::network::probe::{self, Attempt, Listener, Verdict};
-use network::addresses::{CONTROL_PLANE, UPLINK_HOST};
-use network::{Addresses, ControlPlane, Expected, Namespace as Place, Origin, Probe, Protocol};
+use network::{ControlPlane, Expected, Namespace as Place, Origin, Probe, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -116,20 +115,7 @@ pub(super) fn spot(origin: Origin) -> Spot {
 
 /// How a probe is tried.
 pub(super) fn attempt(world: &World, probe: &Probe) -> Attempt {
-    let from = match probe.from {
-        Origin::ControlPlane => CONTROL_PLANE,
-        Origin::DataPlane(number) => Addresses::of(number).data_plane,
-        Origin::Sidecar(number) => Addresses::of(number).sidecar,
-        Origin::Host => UPLINK_HOST,
-        Origin::Outside(address) => address,
-    };
-    let protocol = match probe.protocol {
-        Protocol::Tcp => probe::Protocol::Tcp,
-        Protocol::Udp => probe::Protocol::Udp,
-        Protocol::Icmp => probe::Protocol::Icmp,
-    };
-    let from = probe.to.is_ipv4().then_some(IpAddr::V4(from));
-    Attempt { protocol, to: target(world, probe), from }
+    node::networks::attempt(probe, target(world, probe))
 }
 
 /// What the router publishes, whoever is outside reaches by the host's own address; the host's rules refuse those

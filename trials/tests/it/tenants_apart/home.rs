@@ -2,12 +2,11 @@
 
 use crate::shared::sample;
 use host::network::probe::{self, Attempt, Listener, Verdict};
-use host::network::{Inside, Namespace, Stack};
+use host::network::{Namespace, Stack};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use trials::{Internet, Options, Site, running_in, wait_until};
 
@@ -99,10 +98,7 @@ impl Apart {
 
     /// An open flow of a tenant to the stranger.
     pub(super) async fn flow(&self, tenant: &str) -> TcpStream {
-        let connect = |_: &Inside| std::net::TcpStream::connect((Internet::STRANGER, 443));
-        let stream = self.namespace(tenant).enter(connect).await.unwrap().unwrap();
-        stream.set_nonblocking(true).unwrap();
-        TcpStream::from_std(stream).unwrap()
+        trials::flow(&self.namespace(tenant), (Internet::STRANGER, 443)).await.unwrap()
     }
 
     /// How a tenant's connection ends.
@@ -185,17 +181,6 @@ pub(super) async fn connect(namespace: &Namespace, to: (Ipv4Addr, u16), patience
     let to = SocketAddr::new(IpAddr::V4(to.0), to.1);
     let attempt = Attempt { protocol: probe::Protocol::Tcp, to, from: None };
     probe::run(namespace, &[attempt], patience).await.unwrap()[0].verdict
-}
-
-/// Whether what is said through the flow is heard again in time.
-pub(super) async fn echoes(flow: &mut TcpStream, patience: Duration) -> bool {
-    let exchange = async {
-        flow.write_all(b"still here").await?;
-        let mut heard = [0; 10];
-        flow.read_exact(&mut heard).await?;
-        std::io::Result::Ok(&heard == b"still here")
-    };
-    matches!(tokio::time::timeout(patience, exchange).await, Ok(Ok(true)))
 }
 
 /// Runs `work` on the network stack of a namespace.

@@ -1,9 +1,9 @@
 //! A tenant's network over its life: suspended, resumed, deleted; and the neighbour who notices nothing.
 
-use super::home::{ANSWERED, Apart, SILENT, SOON, data_plane, echoes, on_stack};
+use super::home::{ANSWERED, Apart, SILENT, SOON, data_plane, on_stack};
 use host::network::Nft;
 use host::network::probe::Verdict;
-use trials::{Internet, wait_until};
+use trials::{Internet, echoes, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suspended_tenants_open_flows_are_cut_and_a_deleted_ones_network_is_gone() {
